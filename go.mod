@@ -44,6 +44,7 @@ require (
 	golang.org/x/tools v0.44.0
 	google.golang.org/protobuf v1.36.11
 	modernc.org/sqlite v1.48.2
+	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730
 	sigs.k8s.io/yaml v1.6.0
 )
 

@@ -27,7 +27,7 @@ func Microservice() Path {
 		Nodes: []Node{
 			{ID: "fetch", Step: "fetch", With: map[string]Wire{
 				"source": Input("source"), "revision": Input("revision"), "dirty": Input("dirty"), "repository": Input("repository"),
-				"goproxy": Input("goproxy"), "goprivate": Input("goprivate"),
+				"goproxy": Input("goproxy"), "goprivate": Input("goprivate"), "gosumdb": Input("gosumdb"), "go": Input("go"),
 				"toolchain": Input("toolchain"), "base": Input("base"), "platforms": Input("platforms"),
 			}},
 			{ID: "test", Step: "test", With: with(inputsFromFetch(), map[string]Wire{
@@ -95,8 +95,10 @@ func HostInputs() []step.Field {
 		{Name: "repository", Kind: step.KindString, Help: "URL of the source's repository"},
 		{Name: "dirty", Kind: step.KindBool, Help: "the source differs from its revision"},
 		{Name: "created", Kind: step.KindString, Default: "1970-01-01T00:00:00Z", Help: "creation time of what is made, in RFC 3339; the commit's time, as SOURCE_DATE_EPOCH"},
-		{Name: "goproxy", Kind: step.KindString, Default: "https://proxy.golang.org,direct", Help: "module proxies, as GOPROXY"},
-		{Name: "goprivate", Kind: step.KindString, Help: "private module patterns, as GOPRIVATE"},
-		{Name: "run", Kind: step.KindFile, Help: "the runner's own record of the producer's nodes, from which provenance is observed"},
+		{Name: "go", Kind: step.KindString, Default: "go", Keyless: true, Help: "the local go command"},
+		{Name: "goproxy", Kind: step.KindString, Default: "https://proxy.golang.org,direct", Keyless: true, Help: "module proxies, as GOPROXY; what they give is fixed by go.sum"},
+		{Name: "goprivate", Kind: step.KindString, Keyless: true, Help: "private module patterns, as GOPRIVATE"},
+		{Name: "gosumdb", Kind: step.KindString, Default: "sum.golang.org", Keyless: true, Help: "checksum database, as GOSUMDB"},
+		{Name: "run", Kind: step.KindFile, Keyless: true, Help: "the runner's own record of the producer's nodes, from which provenance is observed"},
 	}
 }

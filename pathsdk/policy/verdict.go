@@ -24,11 +24,15 @@ type Verdict struct {
 	Level Level `json:"level"`
 	// Findings are the failed rules, waived ones included.
 	Findings []Finding `json:"findings"`
-	// Rules lists the id of each rule that was judged, and whether it held.
+	// Rules lists every requirement and rule of the policy in its order, and
+	// whether it held.
 	Rules []RuleResult `json:"rules"`
+	// Params are the values that the policy was judged with, sorted by name.
+	Params []ParamValue `json:"params"`
 	// Evidence lists every referrer that was found, used or not.
 	Evidence []EvidenceStatus `json:"evidence"`
-	Waivers  []Waiver         `json:"waivers"`
+	// Waivers lists every waiver that was given, with what became of it.
+	Waivers []Waiver `json:"waivers"`
 	// KEV says which list of known exploited vulnerabilities was used, or "not
 	// checked".
 	KEV        string    `json:"kev"`
@@ -37,8 +41,11 @@ type Verdict struct {
 
 // Image is one manifest or index that a verdict covers.
 type Image struct {
-	Digest   step.Digest `json:"digest"`
-	Platform string      `json:"platform,omitempty"` // empty for an index
+	Digest step.Digest `json:"digest"`
+	// Index is true for an image index. It comes from the media type, never from
+	// a missing platform: whatever is no index needs all evidence of a platform.
+	Index    bool   `json:"index,omitempty"`
+	Platform string `json:"platform,omitempty"` // empty for an index
 }
 
 // PolicyRef names a policy by content.
@@ -68,15 +75,30 @@ type Finding struct {
 	Subject  step.Digest `json:"subject,omitempty"`
 	Reason   string      `json:"reason"`
 	Fix      string      `json:"fix"`
-	// Details name what exactly failed, such as vulnerability ids.
+	// Details name what exactly failed, such as vulnerability ids; at most
+	// MaxDetails of them, and then how many more.
 	Details []string `json:"details,omitempty"`
-	Waived  bool     `json:"waived,omitempty"`
+	// Waived is true if active waivers cover everything in Details, or the rule.
+	Waived bool `json:"waived,omitempty"`
 }
 
-// RuleResult is one judged rule.
+// RuleResult is one requirement or rule.
 type RuleResult struct {
 	Rule string `json:"rule"`
-	Held bool   `json:"held"`
+	// Held is true if nothing failed, waived findings aside.
+	Held bool `json:"held"`
+	// Why says why a rule could not be judged; a rule that could not be judged
+	// never holds.
+	Why string `json:"why,omitempty"`
+}
+
+// ParamValue is the value of one of the policy's parameters.
+type ParamValue struct {
+	Name  string `json:"name"`
+	Value any    `json:"value"`
+	// From says who set it: policy, local, or paths.yaml (which can only make a
+	// policy stricter).
+	From string `json:"from"`
 }
 
 // Waiver is a consumer's decision to accept a finding until a day.
@@ -84,9 +106,13 @@ type Waiver struct {
 	// ID is a vulnerability's or a rule's id.
 	ID      string `json:"id"`
 	Reason  string `json:"reason"`
-	Expires string `json:"expires"` // RFC 3339 date
-	// State is active, expired or unused.
-	State string `json:"state"`
+	Expires string `json:"expires"` // RFC 3339 full-date, the last day in UTC on which it holds
+	// State is active (it covers something), expired, unused (it covers
+	// nothing), refused (what it names can't be waived) or invalid (it lacks an
+	// id, a reason or a date).
+	State string `json:"state,omitempty"`
+	// Covers lists what it accepts, or what it would if it had not expired.
+	Covers []string `json:"covers,omitempty"`
 }
 
 // EvidenceStatus is one referrer and what became of it.
@@ -96,11 +122,38 @@ type EvidenceStatus struct {
 	Subject step.Digest `json:"subject"`
 	Type    string      `json:"type"` // predicate type URI; empty if unreadable
 	// Signer is the trust root's name of the signer; empty if unknown.
-	Signer string        `json:"signer,omitempty"`
-	Tier   evidence.Tier `json:"tier,omitempty"`
-	// Status is used, superseded, foreign or invalid.
+	Signer string `json:"signer,omitempty"`
+	// Tier is the effective tier: the lowest of what the statement claims, what
+	// its signer may give, and what its type can have.
+	Tier evidence.Tier `json:"tier,omitempty"`
+	// Claimed is the tier that stands in the statement, if it is another one.
+	Claimed evidence.Tier `json:"claimed,omitempty"`
+	// Status is one of the Status constants.
 	Status string `json:"status"`
 	Why    string `json:"why,omitempty"`
 	// Predicate is the verified predicate; nil unless used.
 	Predicate json.RawMessage `json:"-"`
 }
+
+// What becomes of a referrer.
+const (
+	// StatusUsed: a requirement rests on it.
+	StatusUsed = "used"
+	// StatusSuperseded: valid, but a newer one counts.
+	StatusSuperseded = "superseded"
+	// StatusUnused: valid, but no requirement of the policy asks for it.
+	StatusUnused = "unused"
+	// StatusForeign: signed by nobody in the trust root.
+	StatusForeign = "foreign"
+	// StatusInvalid: not usable; Why says why.
+	StatusInvalid = "invalid"
+)
+
+// The severities of rules and findings.
+const (
+	SeverityError   = "error"
+	SeverityWarning = "warning"
+)
+
+// MaxDetails bounds the details of one finding.
+const MaxDetails = 200

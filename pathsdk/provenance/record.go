@@ -1,4 +1,6 @@
-package run
+// Package provenance turns what a runner saw into a SLSA Provenance v1 predicate, and
+// computes the level that its facts support.
+package provenance
 
 import (
 	"encoding/json"

@@ -1,0 +1,37 @@
+# Verbs for people and for CI. Logic lives in Go and in scripts/.
+# One set of flags everywhere: other flags would fill another build cache.
+export CGO_ENABLED = 0
+export GOFLAGS = -trimpath -buildvcs=false
+SERVICE ?= examples/microservice-go
+
+.PHONY: help build ship test e2e bench fuzz lint gen clean
+
+help: ## list the verbs
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+build: ## build bin/pathctl
+	@go build -ldflags='-s -w' -o bin/pathctl ./pathsdk/cmd/pathctl
+
+ship: build ## take SERVICE (examples/microservice-go) from source to a verified image
+	@scripts/ship.sh $(SERVICE)
+
+test: ## unit, script and golden tests
+	@scripts/test.sh
+
+e2e: build ## end-to-end: report in Chromium, hostile service, kill -9, registry faults
+	@scripts/e2e.sh
+
+bench: build ## compare with the peers' own commands, side by side
+	@scripts/bench.sh
+
+fuzz: ## fuzz every parser of outside bytes, FUZZTIME (10s) each
+	@scripts/fuzz.sh
+
+lint: ## gofmt and go vet
+	@scripts/lint.sh
+
+gen: build ## write the generated files
+	@bin/pathctl gen .
+
+clean: ## remove what the verbs made here
+	@rm -rf bin .bench $(SERVICE)/.paths

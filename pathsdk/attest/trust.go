@@ -1,0 +1,188 @@
+package attest
+
+import (
+	"crypto"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/cryptoutils"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/step"
+)
+
+const (
+	trustVersion = "pavedpaths.dev/v1"
+	trustKind    = "TrustRoot"
+	maxTrust     = 256 << 10
+	maxSigners   = 100
+)
+
+// Roles that a signer may have.
+const (
+	// RoleAttester signs evidence about images.
+	RoleAttester = "attester"
+	// RoleVerifier signs verdicts.
+	RoleVerifier = "verifier"
+)
+
+// Trust is a trust root: who may sign, and how far they are trusted. It is
+// given locally and never read from a registry. A Trust does not change, and
+// may be used by several goroutines.
+type Trust struct {
+	signers  map[string]TrustedSigner // by the hint of their key
+	verifier *verify.Verifier
+}
+
+// TrustedSigner is one entry of a trust root.
+type TrustedSigner struct {
+	// Name is unique in the trust root.
+	Name string `json:"name"`
+	// Key is the path of the PEM public key, relative to the trust root's file.
+	// It is how a signer is recognised. A signer with a short-lived certificate
+	// will have an identity in its place; there is no such signer yet.
+	Key string `json:"key"`
+	// Roles lists what the signer may sign: RoleAttester, RoleVerifier.
+	Roles []string `json:"roles"`
+	// MaxTier is the highest tier that its statements can have.
+	MaxTier evidence.Tier `json:"maxTier"`
+	// MaxBuildLevel is the highest SLSA Build level, 0 to 3, that its provenance
+	// is believed to support.
+	MaxBuildLevel int `json:"maxBuildLevel"`
+}
+
+type trustFile struct {
+	APIVersion string          `json:"apiVersion"`
+	Kind       string          `json:"kind"`
+	Signers    []TrustedSigner `json:"signers"`
+}
+
+// LoadTrust reads a trust root and the public keys that it names.
+func LoadTrust(path string) (*Trust, error) {
+	b, err := readFile(path, maxTrust)
+	if err != nil {
+		return nil, fmt.Errorf("trust root: %w\n  fix: pathctl key init", err)
+	}
+	t, err := ParseTrust(b, func(key string) ([]byte, error) {
+		if !filepath.IsAbs(key) {
+			key = filepath.Join(filepath.Dir(path), key)
+		}
+		return readFile(key, maxKeyFile)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("trust root %s: %w", path, err)
+	}
+	return t, nil
+}
+
+// ParseTrust reads a trust root from YAML; key returns the PEM public key for
+// an entry's Key. Unknown and repeated fields are errors.
+func ParseTrust(b []byte, key func(path string) ([]byte, error)) (*Trust, error) {
+	if len(b) > maxTrust {
+		return nil, step.Usagef("%d bytes are more than the limit of %d", len(b), maxTrust)
+	}
+	var f trustFile
+	if err := yaml.UnmarshalStrict(b, &f); err != nil {
+		return nil, step.Usagef("%w", err)
+	}
+	if f.APIVersion != trustVersion || f.Kind != trustKind {
+		return nil, step.Usagef("want apiVersion %s and kind %s, got %.60q and %.60q", trustVersion, trustKind, f.APIVersion, f.Kind)
+	}
+	if len(f.Signers) == 0 || len(f.Signers) > maxSigners {
+		return nil, step.Usagef("%d signers, want 1 to %d", len(f.Signers), maxSigners)
+	}
+	t := &Trust{signers: map[string]TrustedSigner{}}
+	keys := map[string]*root.ExpiringKey{}
+	var names []string
+	for i, s := range f.Signers {
+		if err := s.validate(); err != nil {
+			return nil, step.Usagef("signers[%d]: %w", i, err)
+		}
+		if slices.Contains(names, s.Name) {
+			return nil, step.Usagef("signers[%d]: name %s stands there twice", i, s.Name)
+		}
+		names = append(names, s.Name)
+		text, err := key(s.Key)
+		if err != nil {
+			return nil, fmt.Errorf("signer %s: key: %w", s.Name, err)
+		}
+		pub, err := parsePublic(text)
+		if err != nil {
+			return nil, fmt.Errorf("signer %s: key %s: %w", s.Name, s.Key, err)
+		}
+		hint, err := hintOf(pub)
+		if err != nil {
+			return nil, fmt.Errorf("signer %s: key %s: %w", s.Name, s.Key, err)
+		}
+		// With one key for two names, nobody could say who signed.
+		if other, ok := t.signers[hint]; ok {
+			return nil, step.Usagef("signers %s and %s have the same key", other.Name, s.Name)
+		}
+		v, err := signature.LoadDefaultVerifier(pub)
+		if err != nil {
+			return nil, fmt.Errorf("signer %s: key %s: %w", s.Name, s.Key, err)
+		}
+		t.signers[hint] = s
+		keys[hint] = root.NewExpiringKey(v, time.Time{}, time.Time{})
+	}
+	v, err := verify.NewVerifier(root.NewTrustedPublicKeyMaterialFromMapping(keys), verify.WithNoObserverTimestamps())
+	if err != nil {
+		return nil, err
+	}
+	t.verifier = v
+	return t, nil
+}
+
+func (s TrustedSigner) validate() error {
+	if s.Name == "" {
+		return errors.New("name is missing")
+	}
+	if s.Key == "" {
+		return errors.New("key is missing: the path of a PEM public key")
+	}
+	if len(s.Roles) == 0 {
+		return fmt.Errorf("roles is missing: %s or %s", RoleAttester, RoleVerifier)
+	}
+	for _, r := range s.Roles {
+		if r != RoleAttester && r != RoleVerifier {
+			return fmt.Errorf("role %.60q is neither %s nor %s", r, RoleAttester, RoleVerifier)
+		}
+	}
+	if s.MaxTier.Rank() == 0 {
+		return fmt.Errorf("maxTier %.60q is none of reported, derived, observed, reproduced", s.MaxTier)
+	}
+	if s.MaxBuildLevel < 0 || s.MaxBuildLevel > 3 {
+		return fmt.Errorf("maxBuildLevel %d is not between 0 and 3", s.MaxBuildLevel)
+	}
+	return nil
+}
+
+// Signers lists the signers by name.
+func (t *Trust) Signers() []TrustedSigner {
+	return slices.SortedFunc(maps.Values(t.signers), func(a, b TrustedSigner) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func parsePublic(text []byte) (crypto.PublicKey, error) {
+	block, rest := pem.Decode(text)
+	if block == nil || block.Type != pemPublic || len(strings.TrimSpace(string(rest))) > 0 {
+		return nil, fmt.Errorf("want one PEM block of type %s", pemPublic)
+	}
+	pub, err := cryptoutils.UnmarshalPEMToPublicKey(text)
+	if err != nil {
+		return nil, err
+	}
+	if err := cryptoutils.ValidatePubKey(pub); err != nil {
+		return nil, fmt.Errorf("weak or unsupported: %w", err)
+	}
+	return pub, nil
+}

@@ -1,0 +1,106 @@
+package attest
+
+import (
+	"errors"
+	"fmt"
+
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/pavedpaths/paths/pathsdk/evidence"
+)
+
+// MaxBundle is the largest bundle in bytes that is written or read: a statement
+// of evidence.MaxStatement in base64, and what surrounds it.
+const MaxBundle = evidence.MaxStatement/3*4 + 64<<10
+
+// ErrUnknownSigner marks bundles that nobody in the trust root signed. They are
+// foreign, and say nothing about the image for better or worse.
+var ErrUnknownSigner = errors.New("the signer is not in the trust root")
+
+// Verified is a statement whose signature holds.
+type Verified struct {
+	Statement evidence.Statement
+	Signer    TrustedSigner
+	// Tier is how far the statement can be trusted: the lower one of what it
+	// claims and of what its signer may give. One that claims none is reported.
+	Tier evidence.Tier
+	// Overclaim says that the statement claims more than its signer may give;
+	// empty for an honest one.
+	Overclaim string
+}
+
+// Verify checks a Sigstore bundle against the trust root: it must hold exactly
+// one DSSE envelope with one signature, by a key of the trust root, over an
+// in-toto Statement. Log entries and timestamps in it are neither needed nor
+// relied on. Whether the statement is about the right artifact is for the
+// caller to check; Collect does.
+func Verify(t *Trust, b []byte) (Verified, error) {
+	v, err := check(t, b)
+	if err != nil {
+		return Verified{}, err
+	}
+	return v, nil
+}
+
+// check also returns what could be read of a bundle that it refuses.
+func check(t *Trust, b []byte) (Verified, error) {
+	var v Verified
+	bun, payload, err := parseBundle(b)
+	if err != nil {
+		return v, err
+	}
+	// Read before it is verified, so that reports can name what is refused.
+	st, stErr := evidence.ParseStatement(payload)
+	v.Statement = st
+	switch m := bun.GetVerificationMaterial().GetContent().(type) {
+	case *protobundle.VerificationMaterial_PublicKey:
+		s, ok := t.signers[m.PublicKey.GetHint()]
+		if !ok {
+			return v, fmt.Errorf("bundle: %w: no key there has the hint %.64q", ErrUnknownSigner, m.PublicKey.GetHint())
+		}
+		v.Signer = s
+	default:
+		return v, fmt.Errorf("bundle: %w: it is signed with a certificate, the trust root has keys only", ErrUnknownSigner)
+	}
+	if stErr != nil {
+		return v, fmt.Errorf("bundle: %w", stErr)
+	}
+	if _, err := t.verifier.Verify(bun, verify.NewPolicy(verify.WithoutArtifactUnsafe(), verify.WithKey())); err != nil {
+		return v, fmt.Errorf("bundle: the signature is not by %s: %w", v.Signer.Name, err)
+	}
+	v.Tier = st.Tier
+	if v.Tier == "" {
+		v.Tier = evidence.Reported
+	}
+	if limit := v.Signer.MaxTier; v.Tier.Rank() > limit.Rank() {
+		v.Overclaim = fmt.Sprintf("it claims to be %s, but %s can give %s at most", v.Tier, v.Signer.Name, limit)
+		v.Tier = limit
+	}
+	return v, nil
+}
+
+// parseBundle reads a bundle with a DSSE envelope around a statement, and
+// returns the envelope's payload. Nothing is verified.
+func parseBundle(b []byte) (*bundle.Bundle, []byte, error) {
+	if len(b) > MaxBundle {
+		return nil, nil, fmt.Errorf("bundle: %d bytes are more than the limit of %d", len(b), MaxBundle)
+	}
+	var bun bundle.Bundle
+	// Unknown and repeated fields, and unknown media types, are errors here.
+	if err := bun.UnmarshalJSON(b); err != nil {
+		return nil, nil, fmt.Errorf("bundle: %w", err)
+	}
+	env := bun.GetDsseEnvelope()
+	if env == nil {
+		return nil, nil, errors.New("bundle: it signs a message, not a statement; want a DSSE envelope")
+	}
+	if env.PayloadType != evidence.PayloadType {
+		return nil, nil, fmt.Errorf("bundle: payload type is %.80q, want %s", env.PayloadType, evidence.PayloadType)
+	}
+	if n := len(env.Signatures); n != 1 {
+		return nil, nil, fmt.Errorf("bundle: %d signatures, want exactly one", n)
+	}
+	return &bun, env.Payload, nil
+}

@@ -1,0 +1,47 @@
+// Command pathctl runs paved paths, and verifies and explains what they made.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/pavedpaths/paths/pathsdk/run"
+	"github.com/pavedpaths/paths/pathsdk/run/host"
+)
+
+func main() {
+	// A fenced process is this binary again. It takes another way from here on:
+	// no command line, no environment, no signals of ours.
+	if code, ok := run.Reexec(os.Args, stepNamed); ok {
+		os.Exit(code)
+	}
+	os.Exit(Main(os.Args[1:]))
+}
+
+// Main runs one command line and returns the exit code; tests run it in their
+// own process.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	h, err := host.CLI()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "pathctl:", err)
+		return 1
+	}
+	a := &app{host: h, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	cmd := newRoot(a)
+	cmd.SetArgs(args)
+	err = cmd.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = errors.New("interrupted; run the same command again and it goes on from the last finished step")
+	}
+	a.fail(err)
+	return exitCode(err)
+}

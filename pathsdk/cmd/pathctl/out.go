@@ -1,0 +1,93 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"time"
+
+	"github.com/pavedpaths/paths/pathsdk/provenance"
+)
+
+// outFolder is SOURCE/.paths: what a run leaves for its user. Git ignores it,
+// and no snapshot of the source contains it.
+type outFolder string
+
+func newOutFolder(source string) (outFolder, error) {
+	o := outFolder(filepath.Join(source, ".paths"))
+	if info, err := os.Lstat(string(o)); err == nil && !info.IsDir() {
+		return o, fmt.Errorf("%s is no folder: remove it, results go there", o)
+	}
+	if err := os.MkdirAll(string(o), 0o755); err != nil {
+		return o, fmt.Errorf("make the folder for results: %w", err)
+	}
+	ignore := filepath.Join(string(o), ".gitignore")
+	if _, err := os.Stat(ignore); errors.Is(err, fs.ErrNotExist) {
+		if err := writeFile(ignore, []byte("*\n"), 0o644); err != nil {
+			return o, fmt.Errorf("make the folder for results: %w", err)
+		}
+	}
+	return o, nil
+}
+
+func (o outFolder) store() string   { return filepath.Join(string(o), "store") }
+func (o outFolder) record() string  { return filepath.Join(string(o), "run.json") }
+func (o outFolder) report() string  { return filepath.Join(string(o), "report.html") }
+func (o outFolder) verdict() string { return filepath.Join(string(o), "verdict.json") }
+func (o outFolder) timings() string { return filepath.Join(string(o), "timings.json") }
+
+// keepRecord writes the record of a run. A run that found everything as it was
+// is the same invocation as the one before: its record stays, so that its
+// provenance needs no new signature.
+func (o outFolder) keepRecord(r provenance.Record) (provenance.Record, error) {
+	if raw, err := os.ReadFile(o.record()); err == nil {
+		var old provenance.Record
+		if json.Unmarshal(raw, &old) == nil && sameRun(old, r) {
+			return old, nil
+		}
+	}
+	raw, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return r, err
+	}
+	if err := writeFile(o.record(), raw, 0o644); err != nil {
+		return r, fmt.Errorf("write the run's record: %w", err)
+	}
+	return r, nil
+}
+
+// sameRun reports whether nothing but times tells two runs apart, and the later
+// one built nothing itself.
+func sameRun(old, now provenance.Record) bool {
+	for _, n := range now.Nodes {
+		if n.Key != "" && !n.Cached {
+			return false
+		}
+	}
+	return reflect.DeepEqual(timeless(old), timeless(now))
+}
+
+// timeless is a record as JSON values, without what differs between two runs of
+// the same.
+func timeless(r provenance.Record) any {
+	r.Invocation = ""
+	nodes := make([]provenance.NodeRecord, len(r.Nodes))
+	for i, n := range r.Nodes {
+		n.StartedOn, n.FinishedOn, n.Cached = time.Time{}, time.Time{}, false
+		nodes[i] = n
+	}
+	r.Nodes = nodes
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	var v any
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return err
+	}
+	return v
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pavedpaths/paths/pathsdk/catalog"
+	"github.com/pavedpaths/paths/pathsdk/step"
+)
+
+func newStep(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "step NAME [flags]",
+		Short: "Run one step by itself",
+		Long: `Step runs one step of the catalog in its zone, with its inputs as flags, and
+prints its output. Its evidence is unsigned: only attest signs.`,
+		Example: `  pathctl step fetch --source . --out ./fetched
+  pathctl step build --help`,
+	}
+	for _, s := range catalog.Steps() {
+		cmd.AddCommand(newOneStep(a, s.Spec()))
+	}
+	return cmd
+}
+
+func newOneStep(a *app, spec step.Spec) *cobra.Command {
+	values := map[string]*string{}
+	var out string
+	cmd := &cobra.Command{
+		Use:   spec.Name,
+		Short: spec.Summary,
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			in := map[string]json.RawMessage{}
+			for _, f := range spec.Inputs {
+				flag := flagName(f)
+				if !cmd.Flags().Changed(flag) {
+					continue
+				}
+				v, err := step.Parse(f, *values[f.Name])
+				if err != nil {
+					return err
+				}
+				in[f.Name] = v
+			}
+			raw, err := json.Marshal(in)
+			if err != nil {
+				return err
+			}
+			show := newProgress(a, "step "+spec.Name)
+			defer show.close()
+			r, err := a.runner(0, out != "", show.observe)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			rec, err := r.Step(cmd.Context(), spec.Name, spec.Name, raw)
+			if err != nil {
+				return err
+			}
+			if out != "" {
+				if rec.Output, err = keepOutputs(spec, rec.Output, out); err != nil {
+					return fmt.Errorf("keep the output: %w", err)
+				}
+			}
+			show.close()
+			return a.print(rec, func(w io.Writer) { writeOutput(w, rec.Output) })
+		},
+	}
+	for _, f := range spec.Inputs {
+		values[f.Name] = cmd.Flags().String(flagName(f), "", f.Help)
+		cmd.Flags().Lookup(flagName(f)).DefValue = f.Default
+		if f.Deprecated != "" {
+			_ = cmd.Flags().MarkDeprecated(flagName(f), f.Deprecated)
+		}
+	}
+	if cmd.Flags().Lookup("out") == nil {
+		cmd.Flags().StringVar(&out, "out", "", "folder to copy output files to; they stay in the cache otherwise")
+	}
+	return cmd
+}
+
+// flagName is an input's flag; a secret is given as the name of a file that
+// holds it, never as an argument.
+func flagName(f step.Field) string {
+	if f.Kind == step.KindSecret {
+		return kebab(f.Name) + "-file"
+	}
+	return kebab(f.Name)
+}
+
+func writeOutput(w io.Writer, out json.RawMessage) {
+	var m map[string]any
+	if json.Unmarshal(out, &m) != nil {
+		return
+	}
+	names := make([]string, 0, len(m))
+	for k := range m {
+		names = append(names, k)
+	}
+	sort.Strings(names)
+	for _, k := range names {
+		fmt.Fprintf(w, "%-16s %v\n", k, m[k])
+	}
+}
+
+// keepOutputs copies output files to a folder of the user's.
+func keepOutputs(spec step.Spec, out json.RawMessage, to string) (json.RawMessage, error) {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(out, &m); err != nil {
+		return nil, err
+	}
+	for _, f := range spec.Outputs {
+		var path string
+		if (f.Kind != step.KindFile && f.Kind != step.KindDir) || f.Keyless || json.Unmarshal(m[f.Name], &path) != nil || path == "" {
+			continue
+		}
+		dst := filepath.Join(to, filepath.Base(path))
+		if _, err := os.Lstat(dst); err == nil {
+			return nil, step.Usagef("%s exists: remove it, or give another folder with --out", dst)
+		}
+		if f.Kind == step.KindDir {
+			if err := os.CopyFS(dst, os.DirFS(path)); err != nil {
+				return nil, err
+			}
+		} else {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			if err := writeFile(dst, b, 0o644); err != nil {
+				return nil, err
+			}
+		}
+		raw, err := json.Marshal(dst)
+		if err != nil {
+			return nil, err
+		}
+		m[f.Name] = raw
+	}
+	return json.Marshal(m)
+}

@@ -1,0 +1,119 @@
+package evidence
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Outcomes of a verification.
+const (
+	VerificationPassed = "PASSED"
+	VerificationFailed = "FAILED"
+)
+
+// VSAV1 is the predicate SLSA Verification Summary v1
+// (https://slsa.dev/spec/v1.0/verification_summary).
+type VSAV1 struct {
+	Verifier     Verifier  `json:"verifier"`
+	TimeVerified time.Time `json:"timeVerified"`
+	// ResourceURI names the artifact as it was asked for.
+	ResourceURI string `json:"resourceUri"`
+	// Policy that the artifact was verified against, by uri and digest.
+	Policy ResourceDescriptor `json:"policy"`
+	// InputAttestations that the verdict rests on.
+	InputAttestations []ResourceDescriptor `json:"inputAttestations,omitempty"`
+	// VerificationResult is VerificationPassed or VerificationFailed.
+	VerificationResult string `json:"verificationResult"`
+	// VerifiedLevels such as SLSA_BUILD_LEVEL_1, the highest of each track, or
+	// FAILED alone.
+	VerifiedLevels   []string          `json:"verifiedLevels"`
+	DependencyLevels map[string]uint64 `json:"dependencyLevels,omitempty"`
+	// SLSAVersion is MAJOR.MINOR.
+	SLSAVersion string `json:"slsaVersion,omitempty"`
+}
+
+// Verifier is who verified.
+type Verifier struct {
+	ID      string            `json:"id"`
+	Version map[string]string `json:"version,omitempty"`
+}
+
+var _ Predicate = VSAV1{}
+
+// BuildLevel is the SlsaResult of a Build level from 0 to 3.
+func BuildLevel(n int) string { return fmt.Sprintf("SLSA_BUILD_LEVEL_%d", n) }
+
+// Type is VSA.
+func (VSAV1) Type() Type { return VSA }
+
+// Encode validates p and encodes it with input attestations sorted by digest,
+// levels by name, and the time in UTC.
+func (p VSAV1) Encode() (json.RawMessage, error) {
+	p.TimeVerified = utc(p.TimeVerified)
+	p.InputAttestations = slices.SortedFunc(slices.Values(p.InputAttestations), func(a, b ResourceDescriptor) int {
+		return cmp.Or(cmp.Compare(a.Digest["sha256"], b.Digest["sha256"]), cmp.Compare(a.URI, b.URI))
+	})
+	p.VerifiedLevels = slices.Sorted(slices.Values(p.VerifiedLevels))
+	return encode(VSA, p)
+}
+
+// ParseVSA reads a verification summary v1 predicate.
+func ParseVSA(raw json.RawMessage) (VSAV1, error) { return parse[VSAV1](VSA, raw) }
+
+// Validate checks the required fields, and that levels are well formed and
+// agree with the result.
+func (p VSAV1) Validate() error {
+	err := missing(
+		"verifier.id", p.Verifier.ID,
+		"timeVerified", p.TimeVerified,
+		"resourceUri", p.ResourceURI,
+		"policy.uri", p.Policy.URI,
+		"policy.digest", len(p.Policy.Digest) > 0,
+		"verificationResult", p.VerificationResult,
+		"verifiedLevels", len(p.VerifiedLevels) > 0)
+	if err != nil {
+		return err
+	}
+	failed := slices.Contains(p.VerifiedLevels, VerificationFailed)
+	switch p.VerificationResult {
+	case VerificationPassed:
+		if failed {
+			return fmt.Errorf("verifiedLevels say FAILED, verificationResult PASSED")
+		}
+	case VerificationFailed:
+		if !failed || len(p.VerifiedLevels) != 1 {
+			return fmt.Errorf("verificationResult is FAILED, so verifiedLevels must be FAILED alone")
+		}
+	default:
+		return fmt.Errorf("verificationResult %.40q is neither PASSED nor FAILED", p.VerificationResult)
+	}
+	for _, l := range append(slices.Clone(p.VerifiedLevels), slices.Sorted(maps.Keys(p.DependencyLevels))...) {
+		if !slsaResult(l) {
+			return fmt.Errorf("level %.60q is no SlsaResult", l)
+		}
+	}
+	if err := p.Policy.Validate(); err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	return validateAll("inputAttestations", p.InputAttestations)
+}
+
+// slsaResult reports whether text is a SlsaResult: one of the specification's,
+// FAILED, or a verifier's own, which must not start with SLSA_.
+func slsaResult(text string) bool {
+	rest, ours := strings.CutPrefix(text, "SLSA_")
+	if !ours {
+		return text != "" && text[0] >= 'A' && text[0] <= 'Z' &&
+			strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
+	}
+	level, ok := strings.CutPrefix(rest, "BUILD_LEVEL_")
+	if !ok {
+		level, ok = strings.CutPrefix(rest, "SOURCE_LEVEL_")
+	}
+	return ok && slices.Contains([]string{"UNEVALUATED", "0", "1", "2", "3", "4"}, level)
+}

@@ -1,0 +1,60 @@
+package oci
+
+import (
+	"context"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pavedpaths/paths/pathsdk/step"
+)
+
+// Copy writes an image, with everything below it, to dst: all blobs first, then
+// the manifests from the leaves to the root, which gets the tag unless that is
+// empty. What dst has already is not sent again, so a copy that broke off can
+// be repeated. Referrers are not copied.
+func Copy(ctx context.Context, dst Writer, src Store, d step.Digest, tag string) error {
+	if err := checkTag(tag); err != nil {
+		return err
+	}
+	var manifests []Manifest
+	var blobs []v1.Descriptor
+	seen := map[v1.Hash]bool{}
+	err := walk(ctx, src, d, func(n node) error {
+		needed := n.content.Layers
+		if n.content.Config != nil {
+			needed = append([]v1.Descriptor{*n.content.Config}, needed...)
+		}
+		for _, b := range needed {
+			if !seen[b.Digest] {
+				seen[b.Digest] = true
+				blobs = append(blobs, b)
+			}
+		}
+		return nil
+	}, func(n node) { manifests = append(manifests, n.manifest) })
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, b := range blobs {
+		g.Go(func() error {
+			return dst.PutStream(gctx, b, func(ctx context.Context) (io.ReadCloser, error) { return src.Blob(ctx, b) })
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, m := range manifests {
+		t := ""
+		if i == len(manifests)-1 { // the root
+			t = tag
+		}
+		if _, err := dst.PutManifest(ctx, m.MediaType, m.Bytes, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}

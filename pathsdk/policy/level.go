@@ -1,0 +1,38 @@
+package policy
+
+import (
+	"fmt"
+
+	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/provenance"
+)
+
+// level computes the SLSA Build level of the image: the lowest over all its
+// manifests of what the facts in the provenance support, capped by what the
+// verifier trusts its signer for.
+func (j *judgement) level() Level {
+	var lowest *Level
+	covered := 0
+	for _, it := range j.items {
+		if it.status != StatusUsed || it.typ != evidence.Provenance {
+			continue
+		}
+		covered++
+		build, reasons := provenance.Level(*it.fact.prov, it.MaxBuildLevel)
+		l := Level{Build: build, Reasons: make([]Reason, len(reasons))}
+		for i, r := range reasons {
+			l.Reasons[i] = Reason(r)
+		}
+		if lowest == nil || l.Build < lowest.Build {
+			lowest = &l
+		}
+	}
+	if lowest == nil || covered < len(j.in.Images) {
+		return Level{Reasons: []Reason{{
+			Level: 1,
+			Need:  "provenance for every manifest of the image",
+			Why:   fmt.Sprintf("%d of %d have usable provenance", covered, len(j.in.Images)),
+		}}}
+	}
+	return *lowest
+}

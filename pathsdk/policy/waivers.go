@@ -1,0 +1,103 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The states of a waiver.
+const (
+	WaiverActive  = "active"
+	WaiverExpired = "expired"
+	WaiverUnused  = "unused"
+	WaiverRefused = "refused"
+	WaiverInvalid = "invalid"
+)
+
+// maxWaivers bounds how many a paths.yaml may hold.
+const maxWaivers = 1000
+
+// waivers are the waivers of one judgement.
+type waivers struct {
+	list []Waiver
+}
+
+// newWaivers checks each waiver by itself, at now.
+func newWaivers(list []Waiver, now time.Time) *waivers {
+	w := &waivers{list: make([]Waiver, 0, len(list))}
+	for _, x := range list {
+		x.State, x.Covers = WaiverUnused, nil
+		until, err := time.Parse(time.DateOnly, x.Expires)
+		switch {
+		case err != nil || strings.TrimSpace(x.ID) == "" || strings.TrimSpace(x.Reason) == "":
+			x.State = WaiverInvalid
+		case !now.Before(until.AddDate(0, 0, 1)):
+			x.State = WaiverExpired
+		}
+		w.list = append(w.list, x)
+	}
+	return w
+}
+
+// cover looks for an active waiver of one of ids and notes that it covers what.
+// note says what to add to a finding that an expired one would have covered.
+func (w *waivers) cover(ids []string, what string) (ok bool, note string) {
+	for i := range w.list {
+		x := &w.list[i]
+		if !slices.Contains(ids, x.ID) {
+			continue
+		}
+		switch x.State {
+		case WaiverUnused, WaiverActive:
+			x.State = WaiverActive
+			ok = true
+		case WaiverExpired:
+			note = fmt.Sprintf(" (its waiver expired on %s)", x.Expires)
+		default:
+			continue
+		}
+		if !slices.Contains(x.Covers, what) && len(x.Covers) < MaxDetails {
+			x.Covers = append(x.Covers, what)
+		}
+	}
+	if ok {
+		note = ""
+	}
+	return ok, note
+}
+
+// refuse marks waivers of an id that can't be waived.
+func (w *waivers) refuse(id string) {
+	for i := range w.list {
+		if x := &w.list[i]; x.ID == id && x.State == WaiverUnused {
+			x.State = WaiverRefused
+		}
+	}
+}
+
+// readWaivers reads the waivers of a paths.yaml from the decoded config of a
+// provenance. One that is not understood is kept as invalid: it covers nothing,
+// and is shown.
+func readWaivers(config map[string]any) ([]Waiver, error) {
+	raw, ok := config["waivers"]
+	if !ok || raw == nil {
+		return nil, nil
+	}
+	list, ok := raw.([]any)
+	if !ok {
+		return nil, errors.New("waivers is no list")
+	}
+	if len(list) > maxWaivers {
+		return nil, fmt.Errorf("%d waivers are more than %d", len(list), maxWaivers)
+	}
+	var out []Waiver
+	for _, e := range list {
+		m, _ := e.(map[string]any)
+		field := func(k string) string { s, _ := m[k].(string); return clip(s, 500) }
+		out = append(out, Waiver{ID: field("id"), Reason: field("reason"), Expires: field("expires")})
+	}
+	return out, nil
+}

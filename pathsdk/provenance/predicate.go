@@ -1,0 +1,383 @@
+package provenance
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	packageurl "github.com/package-url/packageurl-go"
+
+	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/step"
+)
+
+// BuildType says how to read the parameters: externalParameters are path (its
+// name), version, inputs (every input after defaults; files and folders by
+// digest) and config (the service's paths.yaml); internalParameters are facts
+// (a list of Fact) and nodes (what ran, in which zone).
+const BuildType = "https://github.com/pavedpaths/paths/buildtypes/path/v1"
+
+// BuilderWorkstation is the builder.id of a run on a workstation.
+const BuilderWorkstation = "https://github.com/pavedpaths/paths/builders/workstation/v1"
+
+// The names of resolved dependencies.
+const (
+	// DependencySource is the snapshot of the source that was built: the sha256
+	// of its tarball. There is exactly one.
+	DependencySource = "source"
+	// DependencyRevision is the commit that the source was taken from.
+	DependencyRevision = "revision"
+	// DependencyBase is the base image.
+	DependencyBase = "base image"
+	// DependencyToolchain is the Go toolchain.
+	DependencyToolchain = "toolchain"
+	// DependencyVulnDB is the vulnerability database of the scan.
+	DependencyVulnDB = "vulnerability database"
+	// DependencyTool is the pathctl that ran.
+	DependencyTool = "pathctl"
+)
+
+const factsParameter = "facts"
+
+// Module is one Go module of the build list.
+type Module struct {
+	Path    string `json:"path"`
+	Version string `json:"version"`
+	// Sum is the module's h1 sum, as in go.sum.
+	Sum string `json:"sum"`
+}
+
+// Build is what a record is turned into provenance with: what the attester
+// itself received, so that the record can be checked against it.
+type Build struct {
+	Record Record
+	// Image and Source are the digests of what was received.
+	Image  step.Digest
+	Source step.Digest
+	// Modules is the build list that was received.
+	Modules []Module
+	// DBDigest and DBSource name the vulnerability database; empty if none was
+	// used.
+	DBDigest step.Digest
+	DBSource string
+}
+
+// Predicate makes the SLSA Provenance v1 predicate of a build. It refuses a
+// record that does not fit what was received: its build node must have made
+// exactly this image from exactly this source.
+func Predicate(b Build) (evidence.ProvenanceV1, error) {
+	n, err := b.nodes()
+	if err != nil {
+		return evidence.ProvenanceV1{}, err
+	}
+	external, err := external(b.Record)
+	if err != nil {
+		return evidence.ProvenanceV1{}, err
+	}
+	internal, err := internal(b.Record)
+	if err != nil {
+		return evidence.ProvenanceV1{}, err
+	}
+	deps, err := dependencies(b, n)
+	if err != nil {
+		return evidence.ProvenanceV1{}, err
+	}
+	started, finished := span(b.Record.Nodes)
+	return evidence.ProvenanceV1{
+		BuildDefinition: evidence.BuildDefinition{
+			BuildType:            BuildType,
+			ExternalParameters:   external,
+			InternalParameters:   internal,
+			ResolvedDependencies: deps,
+		},
+		RunDetails: evidence.RunDetails{
+			Builder: evidence.Builder{
+				ID:      BuilderWorkstation,
+				Version: map[string]string{b.Record.Tool.Name: b.Record.Tool.Version},
+			},
+			Metadata: &evidence.BuildMetadata{
+				InvocationID: b.Record.Invocation,
+				StartedOn:    &started,
+				FinishedOn:   &finished,
+			},
+			Byproducts: byproducts(b.Record.Nodes),
+		},
+	}, nil
+}
+
+// nodes are the producer's nodes that provenance speaks of, by step.
+type nodes struct{ fetch, build NodeRecord }
+
+// nodes finds the nodes and checks them against what was received.
+func (b Build) nodes() (nodes, error) {
+	var n nodes
+	if b.Record.Path == "" || b.Record.Version == "" || b.Record.Invocation == "" {
+		return n, errors.New("run record: path, version or invocation is missing")
+	}
+	if _, err := step.ParseDigest(string(b.Record.Tool.Digest)); err != nil || b.Record.Tool.Name == "" {
+		return n, errors.New("run record: the tool has no name or no digest")
+	}
+	for _, want := range []struct {
+		step string
+		to   *NodeRecord
+	}{{"fetch", &n.fetch}, {"build", &n.build}} {
+		found := 0
+		for _, r := range b.Record.Nodes {
+			if r.Step == want.step {
+				*want.to = r
+				found++
+			}
+		}
+		if found != 1 {
+			return n, fmt.Errorf("run record: %d nodes ran step %s, want one", found, want.step)
+		}
+	}
+	for _, r := range b.Record.Nodes {
+		if !r.Zone.Producer() {
+			return n, fmt.Errorf("run record: node %s ran in zone %s, which is not the producer's", r.ID, r.Zone)
+		}
+		if r.Error != "" {
+			return n, fmt.Errorf("run record: node %s failed (%.200s); nothing that it made may be attested", r.ID, r.Error)
+		}
+		if r.StartedOn.IsZero() || r.FinishedOn.Before(r.StartedOn) {
+			return n, fmt.Errorf("run record: node %s has no sensible times", r.ID)
+		}
+	}
+	if d := n.build.Subject.Digest; d != b.Image {
+		return n, fmt.Errorf("run record: the build made %s, but the image received is %s: provenance refuses to speak for it", orNone(d), b.Image)
+	}
+	if d := n.fetch.Subject.Digest; d != b.Source {
+		return n, fmt.Errorf("run record: %s was fetched, but the source received is %s: provenance refuses to speak for it", orNone(d), b.Source)
+	}
+	return n, nil
+}
+
+func external(r Record) (map[string]json.RawMessage, error) {
+	inputs := map[string]json.RawMessage{}
+	for name, v := range r.Inputs {
+		inputs[name] = v
+	}
+	// The source is an input too, by the digest that it was found to have.
+	for _, n := range r.Nodes {
+		if n.Step == "fetch" {
+			raw, err := json.Marshal(n.Subject.Digest)
+			if err != nil {
+				return nil, err
+			}
+			inputs["source"] = raw
+		}
+	}
+	out := map[string]json.RawMessage{}
+	for name, v := range map[string]any{"path": r.Path, "version": r.Version, "inputs": inputs} {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("run record: %s: %w", name, err)
+		}
+		out[name] = raw
+	}
+	if len(r.Config) > 0 {
+		out["config"] = r.Config
+	}
+	return out, nil
+}
+
+// ran is what internalParameters.nodes says of a node.
+type ran struct {
+	ID      string    `json:"id"`
+	Step    string    `json:"step"`
+	Version string    `json:"version"`
+	Zone    step.Zone `json:"zone"`
+}
+
+func internal(r Record) (map[string]json.RawMessage, error) {
+	if err := checkFacts(r.Facts); err != nil {
+		return nil, err
+	}
+	facts := slices.SortedFunc(slices.Values(r.Facts), func(a, b Fact) int { return cmp.Compare(a.Name, b.Name) })
+	list := []ran{}
+	for _, n := range r.Nodes {
+		list = append(list, ran{n.ID, n.Step, n.Version, n.Zone})
+	}
+	out := map[string]json.RawMessage{}
+	for name, v := range map[string]any{factsParameter: nonNil(facts), "nodes": list} {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("run record: %s: %w", name, err)
+		}
+		out[name] = raw
+	}
+	return out, nil
+}
+
+func dependencies(b Build, n nodes) ([]evidence.ResourceDescriptor, error) {
+	deps := []evidence.ResourceDescriptor{{
+		Name: DependencySource, Digest: evidence.SHA256(b.Source), MediaType: "application/x-tar",
+	}}
+	revision, err := revision(b.Record)
+	if err != nil {
+		return nil, err
+	}
+	if revision != nil {
+		deps = append(deps, *revision)
+	}
+	for _, d := range []struct{ name, digest, uri string }{
+		{DependencyBase, "baseDigest", baseURI(text(b.Record.Inputs["base"]))},
+		{DependencyToolchain, "toolchainDigest", packageurl.NewPackageURL("generic", "", "go", strings.TrimPrefix(output(n.fetch, "toolchain"), "go"), nil, "").ToString()},
+	} {
+		digest, err := step.ParseDigest(output(n.fetch, d.digest))
+		if err != nil {
+			return nil, fmt.Errorf("run record: %s of the fetch node: %w", d.digest, err)
+		}
+		deps = append(deps, evidence.ResourceDescriptor{Name: d.name, URI: d.uri, Digest: evidence.SHA256(digest)})
+	}
+	if b.DBDigest != "" {
+		deps = append(deps, evidence.ResourceDescriptor{Name: DependencyVulnDB, URI: b.DBSource, Digest: evidence.SHA256(b.DBDigest)})
+	}
+	t := b.Record.Tool
+	deps = append(deps, evidence.ResourceDescriptor{
+		Name:   DependencyTool,
+		URI:    packageurl.NewPackageURL("golang", "github.com/pavedpaths", "paths", t.Version, nil, "pathsdk/cmd/pathctl").ToString(),
+		Digest: evidence.SHA256(t.Digest),
+	})
+	modules, err := modules(b.Modules)
+	if err != nil {
+		return nil, err
+	}
+	return append(deps, modules...), nil
+}
+
+// revision is the commit, if the source has one. A dirty source is not that
+// commit's, and says so.
+func revision(r Record) (*evidence.ResourceDescriptor, error) {
+	commit := text(r.Inputs["revision"])
+	if commit == "" {
+		return nil, nil
+	}
+	if !regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`).MatchString(commit) {
+		return nil, fmt.Errorf("run record: revision %.80q is not a full git commit", commit)
+	}
+	d := &evidence.ResourceDescriptor{
+		Name:   DependencyRevision,
+		Digest: map[string]string{"gitCommit": commit},
+	}
+	if repo := text(r.Inputs["repository"]); repo != "" {
+		d.URI = "git+" + strings.TrimPrefix(repo, "git+") + "@" + commit
+	}
+	var dirty bool
+	if raw, ok := r.Inputs["dirty"]; ok {
+		if err := json.Unmarshal(raw, &dirty); err != nil {
+			return nil, fmt.Errorf("run record: input dirty: %w", err)
+		}
+	}
+	if dirty {
+		d.Annotations = map[string]any{"dirty": true}
+	}
+	return d, nil
+}
+
+// modules turns go.sum's sums into the dirHash of the in-toto digest set
+// (spec/v1/digest_set.md): h1 in hexadecimal instead of base64.
+func modules(ms []Module) ([]evidence.ResourceDescriptor, error) {
+	var out []evidence.ResourceDescriptor
+	for _, m := range ms {
+		sum, ok := strings.CutPrefix(m.Sum, "h1:")
+		raw, err := base64.StdEncoding.DecodeString(sum)
+		if !ok || err != nil || len(raw) != 32 || m.Path == "" || m.Version == "" {
+			return nil, fmt.Errorf("module %.200s@%.80s: sum %.80q is not an h1 sum", m.Path, m.Version, m.Sum)
+		}
+		namespace, name := "", m.Path
+		if i := strings.LastIndexByte(m.Path, '/'); i >= 0 {
+			namespace, name = m.Path[:i], m.Path[i+1:]
+		}
+		out = append(out, evidence.ResourceDescriptor{
+			Name:   m.Path,
+			URI:    packageurl.NewPackageURL("golang", namespace, name, m.Version, nil, "").ToString(),
+			Digest: map[string]string{"dirHash": hex.EncodeToString(raw)},
+		})
+	}
+	slices.SortFunc(out, func(a, b evidence.ResourceDescriptor) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.URI, b.URI))
+	})
+	for i := 1; i < len(out); i++ {
+		if out[i].URI == out[i-1].URI {
+			return nil, fmt.Errorf("module %s stands in the build list twice", out[i].Name)
+		}
+	}
+	return out, nil
+}
+
+// baseURI names the base image without its digest, which stands beside it.
+func baseURI(base string) string {
+	base, _, _ = strings.Cut(base, "@")
+	if base == "" || base == "scratch" {
+		return ""
+	}
+	return "oci://" + base
+}
+
+// byproducts are the files that nodes handed on, by digest: logs, JUnit,
+// coverage.
+func byproducts(ns []NodeRecord) []evidence.ResourceDescriptor {
+	var out []evidence.ResourceDescriptor
+	for _, n := range ns {
+		if n.Step != "test" && n.Step != "custom" {
+			continue
+		}
+		for name, d := range n.Files {
+			out = append(out, evidence.ResourceDescriptor{Name: n.ID + "/" + name, Digest: evidence.SHA256(d)})
+		}
+	}
+	slices.SortFunc(out, func(a, b evidence.ResourceDescriptor) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// span is from the first start to the last end of the nodes.
+func span(ns []NodeRecord) (started, finished time.Time) {
+	for _, n := range ns {
+		if started.IsZero() || n.StartedOn.Before(started) {
+			started = n.StartedOn
+		}
+		if n.FinishedOn.After(finished) {
+			finished = n.FinishedOn
+		}
+	}
+	return started, finished
+}
+
+// output reads a text output of a node; empty if there is none.
+func output(n NodeRecord, name string) string {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(n.Output, &m) != nil {
+		return ""
+	}
+	return text(m[name])
+}
+
+func text(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}
+
+func orNone(d step.Digest) string {
+	if d == "" {
+		return "nothing"
+	}
+	return string(d)
+}
+
+func nonNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

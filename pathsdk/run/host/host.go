@@ -1,0 +1,85 @@
+// Package host says under whom pathctl runs: on a command line, in Dagger, in a
+// GitHub job or in a Tekton TaskRun. It alone reads the process environment;
+// everything below it takes explicit inputs.
+package host
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/mattn/go-isatty"
+)
+
+// Host is what pathctl learned from its environment, once.
+type Host struct {
+	// Home holds keys, trust root and caches: PATHS_HOME, or ~/.paths.
+	Home string
+	// Self is the path of the running binary.
+	Self string
+	// PassphraseFile names the file with the passphrase of the keys:
+	// PATHS_PASSPHRASE_FILE.
+	PassphraseFile string
+	// Terminal is true if progress may be drawn, Color if it may be coloured.
+	Terminal bool
+	Color    bool
+	// OTLPEndpoint is where traces go; empty sends none. Traceparent and
+	// Tracestate continue a caller's trace.
+	OTLPEndpoint string
+	Traceparent  string
+	Tracestate   string
+	// SourceDateEpoch overrides the creation time, in seconds since 1970.
+	SourceDateEpoch string
+}
+
+// CLI reads the environment of a command line.
+func CLI() (Host, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return Host{}, fmt.Errorf("find my own binary: %w", err)
+	}
+	if self, err = filepath.EvalSymlinks(self); err != nil {
+		return Host{}, fmt.Errorf("find my own binary: %w", err)
+	}
+	h := Host{
+		Home:            os.Getenv("PATHS_HOME"),
+		Self:            self,
+		PassphraseFile:  os.Getenv("PATHS_PASSPHRASE_FILE"),
+		OTLPEndpoint:    first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+		Traceparent:     os.Getenv("TRACEPARENT"),
+		Tracestate:      os.Getenv("TRACESTATE"),
+		SourceDateEpoch: os.Getenv("SOURCE_DATE_EPOCH"),
+	}
+	h.Terminal = isatty.IsTerminal(os.Stderr.Fd()) && os.Getenv("TERM") != "dumb" && os.Getenv("CI") == ""
+	h.Color = h.Terminal && os.Getenv("NO_COLOR") == ""
+	if h.Home == "" {
+		user, err := os.UserHomeDir()
+		if err != nil {
+			return Host{}, fmt.Errorf("find the home folder: %w; set PATHS_HOME to a folder of your choice", err)
+		}
+		h.Home = filepath.Join(user, ".paths")
+	}
+	if h.Home, err = filepath.Abs(h.Home); err != nil {
+		return Host{}, fmt.Errorf("PATHS_HOME: %w", err)
+	}
+	return h, nil
+}
+
+func first(names ...string) string {
+	for _, n := range names {
+		if v := os.Getenv(n); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// Environ is the environment for a child that is another zone of pathctl itself:
+// the host's own, with the trace that it continues.
+func (h Host) Environ(traceparent string) []string {
+	env := append(os.Environ(), "PATHS_HOME="+h.Home)
+	if traceparent != "" {
+		env = append(env, "TRACEPARENT="+traceparent)
+	}
+	return env
+}

@@ -1,0 +1,173 @@
+package sbom
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
+	"github.com/anchore/packageurl-go"
+	"github.com/anchore/syft/syft/format/common/cyclonedxhelpers"
+	"github.com/anchore/syft/syft/pkg"
+)
+
+// cycloneDX encodes the document as CycloneDX 1.6 JSON. Modules that are build
+// inputs only have scope "excluded".
+func (d document) cycloneDX() ([]byte, error) {
+	bom := cyclonedxhelpers.ToFormatModel(d.model())
+	bom.SerialNumber = d.id("cyclonedx").URN()
+	root := d.root()
+	bom.Metadata = &cdx.Metadata{
+		Timestamp:  d.created.Format(time.RFC3339),
+		Lifecycles: &[]cdx.Lifecycle{{Phase: cdx.LifecyclePhasePostBuild}},
+		Tools: &cdx.ToolsChoice{Components: &[]cdx.Component{
+			{Type: cdx.ComponentTypeApplication, Group: "anchore", Name: "syft", Version: syftVersion()},
+			{Type: cdx.ComponentTypeApplication, Group: "pavedpaths", Name: "sbom", Version: version},
+		}},
+		Component:  &root,
+		Properties: d.properties(),
+	}
+	inputs := map[string]bool{}
+	for id := range d.inputIDs() {
+		inputs[string(id)] = true
+	}
+	sources := d.sources()
+	for i := range *bom.Components {
+		c := &(*bom.Components)[i]
+		id := packageID(c.BOMRef)
+		if inputs[id] {
+			c.Scope = cdx.ScopeExcluded
+			addProperty(c, propRole, roleInput)
+		}
+		for _, p := range sources[id] {
+			addProperty(c, p.Name, p.Value)
+		}
+		c.ExternalReferences = usable(c.ExternalReferences)
+		if c.Type == cdx.ComponentTypeOS && c.Name == "" {
+			c.Name = "unknown"
+		}
+	}
+	slices.SortStableFunc(*bom.Components, func(a, b cdx.Component) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.BOMRef, b.BOMRef))
+	})
+	d.depend(bom, root.BOMRef)
+	scrub(reflect.ValueOf(bom))
+
+	var out bytes.Buffer
+	err := cdx.NewBOMEncoder(&out, cdx.BOMFileFormatJSON).SetEscapeHTML(false).EncodeVersion(bom, cdx.SpecVersion1_6)
+	if err != nil {
+		return nil, fmt.Errorf("encode CycloneDX: %w", err)
+	}
+	return bytes.TrimSpace(out.Bytes()), nil
+}
+
+func (d document) root() cdx.Component {
+	purl := packageurl.NewPackageURL(packageurl.TypeOCI, "", strings.ToLower(lastElement(d.name)), string(d.image),
+		packageurl.Qualifiers{{Key: "arch", Value: d.platform.Architecture}}, "").ToString()
+	return cdx.Component{
+		BOMRef: purl, Type: cdx.ComponentTypeContainer, Name: d.name, Version: string(d.image), PackageURL: purl,
+		Hashes: &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: d.image.Hex()}},
+		Properties: &[]cdx.Property{
+			{Name: "pavedpaths:image:platform", Value: d.platform.String()},
+		},
+	}
+}
+
+func lastElement(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
+
+func (d document) properties() *[]cdx.Property {
+	ps := []cdx.Property{{Name: propSource, Value: string(d.sourceDigest)}}
+	for _, n := range d.notes {
+		ps = append(ps, cdx.Property{Name: propNote, Value: n.String()})
+	}
+	return &ps
+}
+
+// depend makes the image depend on whatever nothing else in it depends on.
+func (d document) depend(bom *cdx.BOM, root string) {
+	var deps []cdx.Dependency
+	if bom.Dependencies != nil {
+		deps = *bom.Dependencies
+	}
+	needed := map[string]bool{}
+	for _, dep := range deps {
+		for _, ref := range *dep.Dependencies {
+			needed[ref] = true
+		}
+	}
+	tops := []string{}
+	for _, c := range *bom.Components {
+		if c.Scope != cdx.ScopeExcluded && !needed[c.BOMRef] {
+			tops = append(tops, c.BOMRef)
+		}
+	}
+	slices.Sort(tops)
+	deps = append(deps, cdx.Dependency{Ref: root, Dependencies: &tops})
+	slices.SortFunc(deps, func(a, b cdx.Dependency) int { return strings.Compare(a.Ref, b.Ref) })
+	bom.Dependencies = &deps
+}
+
+// sources names the source package of distribution packages, by syft's package
+// ID, in the words that trivy reads: distributions publish vulnerabilities by
+// source package.
+func (d document) sources() map[string][]cdx.Property {
+	m := map[string][]cdx.Property{}
+	for _, p := range d.inventory.packages {
+		var name, version string
+		switch meta := p.Metadata.(type) {
+		case pkg.DpkgDBEntry:
+			name, version = cmp.Or(meta.Source, meta.Package), cmp.Or(meta.SourceVersion, meta.Version)
+		case pkg.ApkDBEntry:
+			name, version = cmp.Or(meta.OriginPackage, meta.Package), meta.Version
+		default:
+			continue
+		}
+		m[string(p.ID())] = []cdx.Property{
+			{Name: "aquasecurity:trivy:SrcName", Value: name},
+			{Name: "aquasecurity:trivy:SrcVersion", Value: version},
+		}
+	}
+	return m
+}
+
+// packageID finds the identifier that syft puts at the end of a bom-ref.
+func packageID(ref string) string {
+	if i := strings.LastIndex(ref, "package-id="); i >= 0 {
+		return ref[i+len("package-id="):]
+	}
+	return ref
+}
+
+func addProperty(c *cdx.Component, name, value string) {
+	if c.Properties == nil {
+		c.Properties = &[]cdx.Property{}
+	}
+	*c.Properties = append(*c.Properties, cdx.Property{Name: name, Value: value})
+}
+
+// usable drops references that are no URLs, which the schema refuses.
+func usable(refs *[]cdx.ExternalReference) *[]cdx.ExternalReference {
+	if refs == nil {
+		return nil
+	}
+	var kept []cdx.ExternalReference
+	for _, r := range *refs {
+		if webURL(r.URL) {
+			kept = append(kept, r)
+		}
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	return &kept
+}
+
+func webURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && !dirty(s) && !strings.ContainsAny(s, " <>\"{}|\\^`")
+}
