@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
-	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
 	"sigs.k8s.io/yaml"
@@ -40,8 +39,8 @@ const (
 // given locally and never read from a registry. A Trust does not change, and
 // may be used by several goroutines.
 type Trust struct {
-	signers  map[string]TrustedSigner // by the hint of their key
-	verifier *verify.Verifier
+	signers map[string]TrustedSigner // by the hint of their key
+	material root.TrustedMaterial
 }
 
 // TrustedSigner is one entry of a trust root.
@@ -135,11 +134,7 @@ func ParseTrust(b []byte, key func(path string) ([]byte, error)) (*Trust, error)
 		t.signers[hint] = s
 		keys[hint] = root.NewExpiringKey(v, time.Time{}, time.Time{})
 	}
-	v, err := verify.NewVerifier(root.NewTrustedPublicKeyMaterialFromMapping(keys), verify.WithNoObserverTimestamps())
-	if err != nil {
-		return nil, err
-	}
-	t.verifier = v
+	t.material = root.NewTrustedPublicKeyMaterialFromMapping(keys)
 	return t, nil
 }
 

@@ -6,11 +6,28 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/internal/nearest"
 	"github.com/pavedpaths/paths/pathsdk/paths"
 	"github.com/pavedpaths/paths/pathsdk/step"
+	"github.com/pavedpaths/paths/pathsdk/steps/build"
+	"github.com/pavedpaths/paths/pathsdk/steps/fetch"
+	"github.com/pavedpaths/paths/pathsdk/steps/provenance"
+	"github.com/pavedpaths/paths/pathsdk/steps/publish"
+	"github.com/pavedpaths/paths/pathsdk/steps/receive"
+	"github.com/pavedpaths/paths/pathsdk/steps/sbom"
+	"github.com/pavedpaths/paths/pathsdk/steps/scan"
+	"github.com/pavedpaths/paths/pathsdk/steps/vulndb"
 )
 
 // Steps lists every step, in the order in which paths use them.
 func Steps() []step.Step {
-	return []step.Step{}
+	return []step.Step{
+		fetch.New(),
+		build.New(),
+		publish.New(),
+		receive.New(),
+		vulndb.New(),
+		sbom.New(),
+		scan.New(),
+		provenance.New(),
+	}
 }
 
 // Paths lists every paved path.

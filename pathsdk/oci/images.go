@@ -179,7 +179,7 @@ func Check(ctx context.Context, s Store, d step.Digest, deep bool) error {
 			if len(c.RootFS.DiffIDs) != len(n.content.Layers) {
 				return fmt.Errorf("image %s: %w: its configuration lists %d layers, its manifest %d", n.manifest.Digest, ErrContent, len(c.RootFS.DiffIDs), len(n.content.Layers))
 			}
-		} else if err := drain(ctx, s, *n.content.Config); err != nil {
+		} else if _, err := ReadBlob(ctx, s, *n.content.Config, MaxConfig); err != nil {
 			return err
 		}
 		for _, l := range n.content.Layers {

@@ -44,13 +44,8 @@ func (l *Layout) readIndex() (*layoutIndex, error) {
 			return l.index, nil
 		}
 	}
-	f, err := openRegular(path)
+	f, fi, err := openStat(path)
 	if err != nil {
-		return nil, fmt.Errorf("layout %s: %s: %w", l.dir, indexFile, err)
-	}
-	fi, err := f.Stat()
-	if err != nil {
-		f.Close()
 		return nil, fmt.Errorf("layout %s: %s: %w", l.dir, indexFile, err)
 	}
 	b, err := readBounded(f, maxIndexFile)
@@ -92,18 +87,20 @@ func parseIndexFile(b []byte) ([]v1.Descriptor, error) {
 	return idx.Manifests, nil
 }
 
-// encodeIndex gives the same bytes for the same content, in whatever order it
-// was written: a layout may be an output that is identified by its digest.
-func encodeIndex(manifests []v1.Descriptor) ([]byte, error) {
-	manifests = slices.Clone(manifests)
-	slices.SortFunc(manifests, func(a, b v1.Descriptor) int {
+// sortEntries gives the same order to the same entries, however they came
+// about: a layout may be an output that is identified by its digest.
+func sortEntries(manifests []v1.Descriptor) {
+	slices.SortStableFunc(manifests, func(a, b v1.Descriptor) int {
 		ta, tb := a.Annotations[refName], b.Annotations[refName]
 		return cmp.Or(
 			cmp.Compare(boolRank(ta == ""), boolRank(tb == "")), // tagged ones first
 			cmp.Compare(ta, tb),
-			cmp.Compare(a.Digest.String(), b.Digest.String()),
+			byDigest(a, b),
 		)
 	})
+}
+
+func encodeIndex(manifests []v1.Descriptor) ([]byte, error) {
 	if manifests == nil {
 		manifests = []v1.Descriptor{}
 	}
@@ -158,7 +155,7 @@ func (x *layoutIndex) referrers(ctx context.Context, l *Layout) (map[step.Digest
 func isManifestType(mt types.MediaType) bool { return mt.IsImage() || mt.IsIndex() }
 
 func byDigest(a, b v1.Descriptor) int {
-	return cmp.Compare(a.Digest.String(), b.Digest.String())
+	return cmp.Compare(a.Digest.Hex, b.Digest.Hex) // all are SHA-256
 }
 
 // update changes index.json under the lock. change returns the new list, and
@@ -177,6 +174,7 @@ func (l *Layout) update(ctx context.Context, change func([]v1.Descriptor) ([]v1.
 	if err != nil || !changed {
 		return err
 	}
+	sortEntries(manifests)
 	b, err := encodeIndex(manifests)
 	if err != nil {
 		return err
@@ -184,7 +182,30 @@ func (l *Layout) update(ctx context.Context, change func([]v1.Descriptor) ([]v1.
 	if len(b) > maxIndexFile {
 		return fmt.Errorf("layout %s: %s would have %d bytes, more than the limit of %d\n  fix: start another layout", l.dir, indexFile, len(b), maxIndexFile)
 	}
-	return l.replace(filepath.Join(l.dir, indexFile), bytes.NewReader(b))
+	if err := l.replace(filepath.Join(l.dir, indexFile), bytes.NewReader(b)); err != nil {
+		return err
+	}
+	// Nobody else writes it under the lock, so what is there is known; if it
+	// can't be opened, the next reader finds out.
+	if f, fi, err := openStat(filepath.Join(l.dir, indexFile)); err == nil {
+		l.mu.Lock()
+		l.index = &layoutIndex{file: f, info: fi, manifests: manifests}
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+func openStat(path string) (*os.File, os.FileInfo, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, fi, nil
 }
 
 // lock takes the layout's lock: first among the goroutines that share this

@@ -104,14 +104,15 @@ func (l *Layout) list(ctx context.Context, ds []v1.Descriptor, desc v1.Descripto
 	listed := slices.ContainsFunc(ds, func(d v1.Descriptor) bool {
 		return d.Digest == desc.Digest && (tag == "" || d.Annotations[refName] == tag)
 	})
-	if !listed {
+	if !listed && tag == "" && c.Subject == nil {
 		inside, err := l.insideIndex(ctx, ds, desc.Digest)
 		if err != nil {
 			return nil, false, err
 		}
-		if tag != "" || c.Subject != nil || !inside {
-			ds = append(ds, desc)
-		}
+		listed = inside
+	}
+	if !listed {
+		ds = append(ds, desc)
 	}
 	ds, err := l.tidy(ctx, ds, desc, c)
 	if err != nil {
@@ -199,9 +200,10 @@ func checkTag(tag string) error {
 	return nil
 }
 
-// replace writes a file whole or not at all.
+// replace writes a file whole or not at all. The temporary file is beside it: a
+// process that is fenced in with Landlock may not move files between folders.
 func (l *Layout) replace(path string, r io.Reader) error {
-	tmp, err := writeTemp(l.dir, r)
+	tmp, err := writeTemp(filepath.Dir(path), r)
 	if err == nil {
 		err = os.Rename(tmp, path)
 		if err != nil {
@@ -259,20 +261,33 @@ func noSpace(err error, dir string) error {
 	return err
 }
 
-// removeStale removes the temporary files of processes that were killed.
+// removeStale removes the temporary files of processes that were killed. One
+// that is still being written is young.
 func (l *Layout) removeStale() {
-	entries, err := os.ReadDir(l.dir)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), tempPrefix) {
+	for _, dir := range []string{l.dir, filepath.Join(l.dir, "blobs", "sha256")} {
+		names, err := readNames(dir)
+		if err != nil {
 			continue
 		}
-		if fi, err := e.Info(); err == nil && fi.Mode().IsRegular() && time.Since(fi.ModTime()) > staleTemp {
-			os.Remove(filepath.Join(l.dir, e.Name()))
+		for _, n := range names {
+			if !strings.HasPrefix(n, tempPrefix) {
+				continue
+			}
+			path := filepath.Join(dir, n)
+			if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() && time.Since(fi.ModTime()) > staleTemp {
+				os.Remove(path)
+			}
 		}
 	}
+}
+
+func readNames(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
 }
 
 // contextReader makes a long copy stop when its context ends.

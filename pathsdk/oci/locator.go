@@ -31,8 +31,8 @@ const (
 	nameForm = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*`
 )
 
-// forms holds compiled patterns, made when they are needed: most runs of the
-// command line need none.
+// isTag compiles its pattern when it is needed: most runs of the command line
+// need none.
 func isTag(s string) bool { return regexp.MustCompile(`^` + tagForm + `$`).MatchString(s) }
 
 // ParseLocator reads "oci:DIR[:TAG][@DIGEST]" or "HOST/REPO[:TAG][@DIGEST]". It
@@ -82,7 +82,11 @@ func ParseLocator(s string) (Locator, error) {
 
 func parseRepository(s, rest string) (string, error) {
 	host, path, _ := strings.Cut(rest, "/")
-	isHost := strings.ContainsAny(host, ".:") || host == "localhost" || strings.HasPrefix(host, "[")
+	if host == "localhost" {
+		// Some tools take it for a repository of Docker Hub.
+		return "", step.Usagef("reference %q: localhost needs a port, such as localhost:5000/%s", s, path)
+	}
+	isHost := strings.ContainsAny(host, ".:")
 	looksLocal := host == "" || host == "." || host == ".." || host == "~"
 	if looksLocal || !isHost || isLayout(rest) {
 		if fi, err := os.Stat(rest); looksLocal || isLayout(rest) || (err == nil && fi.IsDir()) {

@@ -24,6 +24,9 @@ import (
 // maxCached bounds the manifests that a Registry keeps in memory, in bytes.
 const maxCached = 32 << 20
 
+// maxPages bounds the answers to one list.
+const maxPages = 1000
+
 // Registry is one repository of a registry (distribution specification 1.1). It
 // is safe for concurrent use.
 type Registry struct {
@@ -90,25 +93,31 @@ func (r *Registry) remember(m Manifest) {
 
 // manifest reads a manifest by tag or digest; it is not checked yet.
 func (r *Registry) manifest(ctx context.Context, reference string) (string, []byte, error) {
-	what := "manifest " + reference
-	resp, err := r.send(ctx, request{path: "manifests/" + reference, accept: acceptManifests(), what: what}, http.StatusOK)
+	resp, b, err := r.get(ctx, request{path: "manifests/" + reference, accept: acceptManifests(), what: "manifest " + reference}, http.StatusOK)
 	if err != nil {
 		return "", nil, err
 	}
-	defer resp.Body.Close()
-	b, err := r.readBody(resp, what)
-	return mediaType(resp), b, err
+	return mediaType(resp), b, nil
 }
 
-// readBody reads an answer of at most MaxManifest bytes. The transport can't
-// repeat a request whose answer broke off, so that is told to the caller as
-// what it is.
-func (r *Registry) readBody(resp *http.Response, what string) ([]byte, error) {
-	b, err := readBounded(resp.Body, MaxManifest)
-	if err != nil {
-		return nil, r.failed(what, err)
+// get reads an answer of at most MaxManifest bytes. It repeats what the
+// transport can't: a request whose answer broke off.
+func (r *Registry) get(ctx context.Context, q request, want ...int) (*http.Response, []byte, error) {
+	w := newWaiter(r.opts.retry)
+	for {
+		resp, err := r.send(ctx, q, want...)
+		if err != nil {
+			return nil, nil, err
+		}
+		b, err := readBounded(resp.Body, MaxManifest)
+		resp.Body.Close()
+		if err == nil {
+			return resp, b, nil
+		}
+		if !temporaryError(err) || ctx.Err() != nil || !w.wait(ctx, 0) {
+			return nil, nil, r.failed(q.what, err)
+		}
 	}
-	return b, nil
 }
 
 func acceptManifests() string {
@@ -198,29 +207,23 @@ func (r *Registry) referrersAPI(ctx context.Context, d step.Digest) (found []v1.
 	what := "referrers of " + string(d)
 	path, query := "referrers/"+string(d), url.Values(nil)
 	for page := 0; ; page++ {
-		resp, err := r.send(ctx, request{path: path, query: query, accept: string(types.OCIImageIndex), what: what},
+		resp, b, err := r.get(ctx, request{path: path, query: query, accept: string(types.OCIImageIndex), what: what},
 			http.StatusOK, http.StatusNotFound, http.StatusBadRequest, http.StatusNotAcceptable, http.StatusMethodNotAllowed)
 		if err != nil {
 			return nil, false, err
 		}
 		if resp.StatusCode != http.StatusOK || mediaType(resp) != string(types.OCIImageIndex) {
-			resp.Body.Close()
 			if page > 0 {
 				return nil, false, r.errorf("%s: page %d: %s", what, page+1, resp.Status)
 			}
 			return nil, false, nil
-		}
-		b, err := r.readBody(resp, what)
-		resp.Body.Close()
-		if err != nil {
-			return nil, false, err
 		}
 		ds, err := parseIndexFile(b)
 		if err != nil {
 			return nil, false, r.errorf("%s: %w: %w", what, ErrContent, err)
 		}
 		found = append(found, ds...)
-		if len(found) > MaxReferrers || page > MaxReferrers {
+		if len(found) > MaxReferrers || page >= maxPages {
 			return nil, false, r.errorf("%s: more than the limit of %d\n  fix: remove what nobody needs, or push the image to another repository", what, MaxReferrers)
 		}
 		next, ok := nextLink(resp)
@@ -260,128 +263,4 @@ func (r *Registry) follow(link string) (string, url.Values, error) {
 		return "", nil, fmt.Errorf("its next page is not in this repository: %s", u.Path)
 	}
 	return path, u.Query(), nil
-}
-
-// request is one request below /v2/REPOSITORY/.
-type request struct {
-	method string // GET if empty
-	path   string
-	query  url.Values
-	accept string
-	// url replaces path and query, for an address that the registry gave.
-	url         *url.URL
-	contentType string
-	size        int64
-	body        func() (io.ReadCloser, error)
-	header      http.Header
-	push        bool
-	what        string
-}
-
-// send sends a request; an answer with none of the wanted codes is an error.
-func (r *Registry) send(ctx context.Context, q request, want ...int) (*http.Response, error) {
-	c, err := r.client(ctx, q.push)
-	if err != nil {
-		return nil, r.failed(q.what, err)
-	}
-	u := q.url
-	if u == nil {
-		u = &url.URL{Scheme: "https", Host: r.repo.RegistryStr(), Path: "/v2/" + r.repo.RepositoryStr() + "/" + q.path, RawQuery: q.query.Encode()}
-	}
-	req, err := http.NewRequestWithContext(ctx, q.method, u.String(), nil)
-	if err != nil {
-		return nil, r.failed(q.what, err)
-	}
-	for k, v := range q.header {
-		req.Header[k] = v
-	}
-	if q.accept != "" {
-		req.Header.Set("Accept", q.accept)
-	}
-	if q.contentType != "" {
-		req.Header.Set("Content-Type", q.contentType)
-	}
-	if q.body != nil {
-		// q.body opens lazily: the transport takes a fresh body for each attempt.
-		if req.Body, err = q.body(); err != nil {
-			return nil, r.failed(q.what, err)
-		}
-		req.GetBody = q.body
-		req.ContentLength = q.size
-	}
-	resp, err := c.Do(req)
-	if err != nil {
-		return nil, r.failed(q.what, err)
-	}
-	if slices.Contains(want, resp.StatusCode) {
-		return resp, nil
-	}
-	defer resp.Body.Close()
-	return nil, r.refused(q.what, resp)
-}
-
-// client greets the registry and authenticates, once for each kind of access.
-func (r *Registry) client(ctx context.Context, push bool) (*http.Client, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.push != nil {
-		return r.push, nil // who may push may pull
-	}
-	if !push && r.pull != nil {
-		return r.pull, nil
-	}
-	auth, err := authn.Resolve(ctx, r.opts.keychain, r.repo)
-	if err != nil {
-		return nil, fmt.Errorf("read credentials: %w", err)
-	}
-	t := ggcr.NewUserAgent(&transport{inner: r.opts.transport, retry: r.opts.retry, idle: r.opts.idle, plainHTTP: r.opts.plainHTTP}, r.opts.userAgent)
-	scope := ggcr.PullScope
-	if push {
-		scope = ggcr.PushScope
-	}
-	rt, err := ggcr.NewWithContext(ctx, r.repo.Registry, auth, t, []string{r.repo.Scope(scope)})
-	if err != nil {
-		return nil, err
-	}
-	c := &http.Client{Transport: rt}
-	if push {
-		r.push = c
-	} else {
-		r.pull = c
-	}
-	return c, nil
-}
-
-// errorBody is the explanation that registries give (distribution
-// specification, "Error Codes").
-func errorBody(r io.Reader) string {
-	b, err := io.ReadAll(io.LimitReader(r, maxErrorBody))
-	if err != nil {
-		return ""
-	}
-	var e struct {
-		Errors []struct{ Code, Message string } `json:"errors"`
-	}
-	if json.Unmarshal(b, &e) != nil || len(e.Errors) == 0 {
-		return ""
-	}
-	s := e.Errors[0].Code
-	if m := e.Errors[0].Message; m != "" {
-		s += " " + m
-	}
-	return printable(s, 200)
-}
-
-// printable makes a server's words fit for a terminal.
-func printable(s string, limit int) string {
-	s = strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f || (c >= 0x80 && c < 0xa0) {
-			return ' '
-		}
-		return c
-	}, s)
-	if r := []rune(s); len(r) > limit {
-		s = string(r[:limit]) + "..."
-	}
-	return s
 }

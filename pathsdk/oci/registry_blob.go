@@ -42,7 +42,7 @@ func (b *blobBody) what() string { return "blob " + string(b.digest) }
 func (b *blobBody) open() error {
 	q := request{path: "blobs/" + string(b.digest), what: b.what()}
 	if b.at > 0 {
-		q.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-", b.at)}}
+		q.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", b.at, b.size-1)}}
 	}
 	ctx := context.WithValue(b.ctx, streamKey{}, true)
 	resp, err := b.r.send(ctx, q, http.StatusOK, http.StatusPartialContent)

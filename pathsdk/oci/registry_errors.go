@@ -95,6 +95,8 @@ func (r *Registry) failed(what string, err error) error {
 			status += " (" + printable(string(terr.Errors[0].Code)+" "+terr.Errors[0].Message, 200) + ")"
 		}
 		return r.status(what, status, terr.StatusCode, "")
+	case errors.Is(err, errPlainHTTP):
+		return r.errorf("%s: %w; and %w\n  fix: give %s TLS, or allow plain HTTP to it", what, short, errPlainHTTP, host)
 	case errors.As(err, &dns):
 		return r.errorf("%s: no address for %s: %w\n  fix: check the registry's name and the network", what, host, short)
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -114,4 +116,38 @@ func errText(err error) error {
 		return u.Err
 	}
 	return err
+}
+
+// errorBody is the explanation that registries give (distribution
+// specification, "Error Codes").
+func errorBody(r io.Reader) string {
+	b, err := io.ReadAll(io.LimitReader(r, maxErrorBody))
+	if err != nil {
+		return ""
+	}
+	var e struct {
+		Errors []struct{ Code, Message string } `json:"errors"`
+	}
+	if json.Unmarshal(b, &e) != nil || len(e.Errors) == 0 {
+		return ""
+	}
+	s := e.Errors[0].Code
+	if m := e.Errors[0].Message; m != "" {
+		s += " " + m
+	}
+	return printable(s, 200)
+}
+
+// printable makes a server's words fit for a terminal.
+func printable(s string, limit int) string {
+	s = strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f || (c >= 0x80 && c < 0xa0) {
+			return ' '
+		}
+		return c
+	}, s)
+	if r := []rune(s); len(r) > limit {
+		s = string(r[:limit]) + "..."
+	}
+	return s
 }

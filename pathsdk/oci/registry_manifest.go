@@ -50,7 +50,7 @@ func (r *Registry) hasManifest(ctx context.Context, d step.Digest) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	resp.Body.Close()
+	finish(resp)
 	return resp.StatusCode == http.StatusOK, nil
 }
 
@@ -64,7 +64,7 @@ func (r *Registry) putManifest(ctx context.Context, mediaType string, content []
 	if err != nil {
 		return nil, err
 	}
-	resp.Body.Close()
+	finish(resp)
 	return resp, nil
 }
 

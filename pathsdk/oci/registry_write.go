@@ -62,7 +62,7 @@ func (r *Registry) hasBlob(ctx context.Context, d step.Digest, size int64) (bool
 	if err != nil {
 		return false, err
 	}
-	resp.Body.Close()
+	finish(resp)
 	return resp.StatusCode == http.StatusOK && (resp.ContentLength < 0 || resp.ContentLength == size), nil
 }
 
@@ -74,7 +74,7 @@ func (r *Registry) upload(ctx context.Context, desc v1.Descriptor, d step.Digest
 	if err != nil {
 		return false, 0, err
 	}
-	resp.Body.Close()
+	finish(resp)
 	if resp.StatusCode == http.StatusCreated {
 		return false, 0, nil
 	}
@@ -100,7 +100,7 @@ func (r *Registry) upload(ctx context.Context, desc v1.Descriptor, d step.Digest
 	}, http.StatusCreated, http.StatusNoContent)
 	if serr := src.failed(); serr != nil {
 		if err == nil {
-			resp.Body.Close()
+			finish(resp)
 		}
 		return false, 0, serr
 	}
@@ -108,7 +108,7 @@ func (r *Registry) upload(ctx context.Context, desc v1.Descriptor, d step.Digest
 		again, after = passing(err)
 		return again, after, err
 	}
-	resp.Body.Close()
+	finish(resp)
 	return false, 0, nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"syscall"
@@ -27,6 +26,9 @@ type (
 
 // errIdle is the cause when a connection showed no sign of life.
 var errIdle = errors.New("the connection was idle for too long")
+
+// errPlainHTTP is the cause when a request would go to another host unprotected.
+var errPlainHTTP = errors.New("plain HTTP is refused, except to this machine")
 
 // maxErrorBody bounds what is read of an error's explanation.
 const maxErrorBody = 64 << 10
@@ -60,7 +62,7 @@ type transport struct {
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme == "http" && !t.plainHTTP && !isLoopback(req.URL.Hostname()) {
 		closeBody(req)
-		return nil, fmt.Errorf("plain HTTP to %s refused: only this machine is trusted without TLS", req.URL.Host)
+		return nil, fmt.Errorf("%s: %w", req.URL.Host, errPlainHTTP)
 	}
 	repeat := req.Context().Value(onceKey{}) == nil && (req.Body == nil || req.GetBody != nil)
 	w := newWaiter(t.retry)
@@ -81,8 +83,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, err
 		}
 		if resp != nil {
-			io.Copy(io.Discard, io.LimitReader(resp.Body, maxErrorBody))
-			resp.Body.Close()
+			finish(resp)
 		}
 	}
 }
@@ -208,6 +209,13 @@ func closeBody(req *http.Request) {
 	}
 }
 
+// finish ends an exchange whose body nobody needs, so that the connection can be
+// used again if little of it is left.
+func finish(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody)
+	resp.Body.Close()
+}
+
 // temporary reports whether the same request may succeed a little later.
 func temporary(resp *http.Response, err error) bool {
 	if err != nil {
@@ -292,6 +300,3 @@ func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
-
-// sameOrigin reports whether a link stays with the server that gave it.
-func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }

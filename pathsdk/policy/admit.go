@@ -193,15 +193,8 @@ func (j *judgement) missing(req *Require) []Image {
 	}
 	var out []Image
 	for _, im := range j.in.Images {
-		switch req.About {
-		case AboutPlatforms:
-			if im.Index {
-				continue
-			}
-		case AboutSource:
-			if im.Digest != j.in.Digest {
-				continue
-			}
+		if req.About == AboutPlatforms && im.Index {
+			continue
 		}
 		if !has[im.Digest] {
 			out = append(out, im)

@@ -1,25 +1,26 @@
 package policy
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/cel-go/cel"
+	celast "github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
 )
 
-// Limits of one expression, so that no policy and no evidence can make a
-// verifier hang. A rule over ten thousand findings costs about a million.
+// Limits, so that no policy and no evidence can make a verifier hang.
 const (
+	// maxExprBytes and maxCost bound one expression; one that looks at ten
+	// thousand findings costs about a hundred thousand.
 	maxExprBytes = 4 << 10
-	maxCost      = 50_000_000
-	maxTime      = 5 * time.Second
+	maxCost      = 1_000_000
+	// maxTime bounds all expressions of one Judge together.
+	maxTime = 20 * time.Second
 )
 
 // compiledRule is a Rule ready to run.
@@ -44,8 +45,7 @@ type template struct {
 	exprs []*expr
 }
 
-// environment makes the CEL environments of a policy: one without `it`, and one
-// with it of the type of elem.
+// environment makes the CEL environment of a policy, without `it`.
 func environment(params map[string]Param) (*cel.Env, error) {
 	base, err := cel.NewEnv()
 	if err != nil {
@@ -156,10 +156,18 @@ func compileExpr(env *cel.Env, field, text string, want *cel.Type) (*expr, error
 	if want != nil && !want.IsAssignableType(ast.OutputType()) && ast.OutputType() != cel.DynType {
 		return nil, fmt.Errorf("%s: gives %s, want %s", field, ast.OutputType(), want)
 	}
+	made := false
+	celast.PostOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		made = made || e.Kind() == celast.StructKind
+	}))
+	if made {
+		return nil, fmt.Errorf("%s: a policy can only read objects, not make them", field)
+	}
 	prog, err := env.Program(ast,
 		cel.EvalOptions(cel.OptOptimize),
 		cel.CostLimit(maxCost),
-		cel.InterruptCheckFrequency(1000))
+		// At 1 a nested loop notices as well; a check costs less than a step.
+		cel.InterruptCheckFrequency(1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}
@@ -207,20 +215,21 @@ func compileTemplate(env *cel.Env, field, text string) (template, error) {
 	}
 }
 
-// eval runs an expression over vars.
-func (e *expr) eval(vars any) (v ref.Val, err error) {
+// eval runs an expression over what s sees.
+func (e *expr) eval(s *scope) (v ref.Val, err error) {
 	// cel-go recovers from panics of its own; this covers conversions.
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("evaluate %q: %v", e.text, r)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), maxTime)
-	defer cancel()
-	v, _, err = e.prog.ContextEval(ctx, vars)
+	// A simple expression has no loop in which it would notice the end.
+	if s.ctx.Err() == nil {
+		v, _, err = e.prog.ContextEval(s.ctx, s)
+	}
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return nil, fmt.Errorf("evaluate %q: took longer than %s", e.text, maxTime)
+	case s.ctx.Err() != nil:
+		return nil, fmt.Errorf("evaluate %q: all rules together took longer than %s", e.text, maxTime)
 	case err != nil:
 		return nil, fmt.Errorf("evaluate %q: %w", e.text, err)
 	}
@@ -228,8 +237,8 @@ func (e *expr) eval(vars any) (v ref.Val, err error) {
 }
 
 // holds evaluates a condition; anything but true or false is an error.
-func (e *expr) holds(vars any) (bool, error) {
-	v, err := e.eval(vars)
+func (e *expr) holds(s *scope) (bool, error) {
+	v, err := e.eval(s)
 	if err != nil {
 		return false, err
 	}
@@ -242,17 +251,17 @@ func (e *expr) holds(vars any) (bool, error) {
 
 // render fills in a template. An expression that fails is shown as such: the
 // reason of a failed rule must not hide that it failed.
-func (t template) render(vars any) string {
+func (t template) render(s *scope) string {
 	if len(t.exprs) == 0 {
 		return t.text[0]
 	}
 	var b strings.Builder
-	for i, s := range t.text {
-		b.WriteString(s)
+	for i, part := range t.text {
+		b.WriteString(part)
 		if i == len(t.exprs) {
 			break
 		}
-		v, err := t.exprs[i].eval(vars)
+		v, err := t.exprs[i].eval(s)
 		if err != nil {
 			b.WriteString("(?)")
 			continue

@@ -6,8 +6,11 @@ const (
 	// coverageAnnotation holds the statement coverage in percent, in an
 	// annotation of a test result's configuration.
 	coverageAnnotation = "coverage"
-	// noSecretsAttribute is the SCAI attribute of a clean secret scan.
-	noSecretsAttribute = "NO_SECRETS_FOUND"
+	// A custom step's test result has a configuration whose name is the step's.
+
+	// secretsAttribute is the SCAI attribute of a secret scan; its conditions
+	// hold what was looked at and found.
+	secretsAttribute = "SECRETS_SCANNED"
 	// configParameter is the external parameter with the service's paths.yaml.
 	configParameter = "config"
 )

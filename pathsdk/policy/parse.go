@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,6 +62,10 @@ func parseProvenance(raw json.RawMessage) (fact, error) {
 	if err != nil {
 		return fact{}, err
 	}
+	custom, err := customSteps(params)
+	if err != nil {
+		return fact{}, err
+	}
 	internal, err := decodeAll(p.BuildDefinition.InternalParameters)
 	if err != nil {
 		return fact{}, err
@@ -88,9 +91,30 @@ func parseProvenance(raw json.RawMessage) (fact, error) {
 			"parameters":   params,
 			"internal":     internal,
 			"dependencies": deps,
+			"custom":       custom,
 			"source":       string(sourceOf(&p)),
 		},
 	}, nil
+}
+
+// customSteps names the custom steps of the paths.yaml that was recorded.
+func customSteps(params record) ([]string, error) {
+	names := []string{}
+	config, _ := params[configParameter].(map[string]any)
+	if config["custom"] == nil {
+		return names, nil
+	}
+	list, ok := config["custom"].([]any)
+	for _, e := range list {
+		m, _ := e.(map[string]any)
+		name, _ := m["name"].(string)
+		ok = ok && name != ""
+		names = append(names, name)
+	}
+	if !ok {
+		return nil, errors.New("provenance predicate: config.custom is no list of named steps")
+	}
+	return names, nil
 }
 
 func decodeAll(in map[string]json.RawMessage) (record, error) {
@@ -128,7 +152,6 @@ func parseTest(raw json.RawMessage) (fact, error) {
 		return fact{}, err
 	}
 	rec := record{
-		"suite":       p.Configuration[0].Name,
 		"result":      p.Result,
 		"passed":      nonNil(p.PassedTests),
 		"warned":      nonNil(p.WarnedTests),
@@ -136,7 +159,11 @@ func parseTest(raw json.RawMessage) (fact, error) {
 		"hasCoverage": false,
 		"coverage":    0.0,
 	}
+	suites := make([]string, 0, len(p.Configuration))
 	for _, c := range p.Configuration {
+		if c.Name != "" {
+			suites = append(suites, c.Name)
+		}
 		v, ok := c.Annotations[coverageAnnotation]
 		if !ok {
 			continue
@@ -147,6 +174,7 @@ func parseTest(raw json.RawMessage) (fact, error) {
 		}
 		rec["hasCoverage"], rec["coverage"] = true, n
 	}
+	rec["suites"] = suites
 	return fact{rec: rec}, nil
 }
 
@@ -177,8 +205,8 @@ func sbomFact(s evidence.SBOM) fact {
 		}
 	}
 	return fact{
-		at:    s.Created,
-		times: []time.Time{s.Created},
+		// The commit's time, an input of the build; it may lie in the future.
+		at: s.Created,
 		rec: record{
 			"format":   s.Format,
 			"version":  s.Version,
@@ -187,178 +215,6 @@ func sbomFact(s evidence.SBOM) fact {
 			"named":    int64(named),
 		},
 	}
-}
-
-func (j *judgement) parseVulns(it *item) (fact, error) {
-	p, err := evidence.ParseVulns(it.Predicate)
-	if err != nil {
-		return fact{}, err
-	}
-	f := fact{
-		at:    p.Metadata.ScanFinishedOn,
-		times: []time.Time{p.Metadata.ScanStartedOn, p.Metadata.ScanFinishedOn, p.Scanner.DB.LastUpdate},
-		rec: record{
-			"scanner":   p.Scanner.URI,
-			"version":   p.Scanner.Version,
-			"db":        p.Scanner.DB.URI,
-			"dbUpdated": p.Scanner.DB.LastUpdate,
-			"started":   p.Metadata.ScanStartedOn,
-			"finished":  p.Metadata.ScanFinishedOn,
-			"findings":  int64(len(p.Scanner.Result)),
-		},
-		findings: make([]record, 0, len(p.Scanner.Result)),
-	}
-	for i, r := range p.Scanner.Result {
-		v, err := j.vuln(it, r)
-		if err != nil {
-			return fact{}, fmt.Errorf("vulns predicate: scanner.result[%d]: %w", i, err)
-		}
-		f.findings = append(f.findings, v)
-	}
-	return f, nil
-}
-
-func (j *judgement) vuln(it *item, r evidence.VulnResult) (record, error) {
-	severity, rank, err := worst(r.Severity)
-	if err != nil {
-		return nil, err
-	}
-	a, err := annotations(r.Annotations)
-	if err != nil {
-		return nil, err
-	}
-	ids := []string{r.ID}
-	for _, alias := range a.list("aliases") {
-		if !slices.Contains(ids, alias) {
-			ids = append(ids, alias)
-		}
-	}
-	vex := a.text("vex")
-	if !slices.Contains([]string{"", "not_affected", "affected", "fixed", "under_investigation"}, vex) {
-		return nil, fmt.Errorf("vex status %.40q is unknown", vex)
-	}
-	kev := false
-	if j.in.KEV != nil {
-		kev = slices.ContainsFunc(ids, j.in.KEV.Has)
-	}
-	v := record{
-		"image":    string(it.Image),
-		"platform": it.platform,
-		"id":       r.ID,
-		"ids":      ids,
-		"package":  a.text("package"),
-		"version":  a.text("version"),
-		"purl":     a.text("purl"),
-		"fixed":    a.text("fixed"),
-		"severity": severity,
-		"rank":     int64(rank),
-		"vex":      vex,
-		"vexWhy":   a.text("vexWhy"),
-		"kev":      kev,
-	}
-	return v, a.err
-}
-
-// severities in ascending order; unknown ranks as none.
-var severities = [...]string{"none", "low", "medium", "high", "critical"}
-
-func severityRank(s string) (int, bool) {
-	if s == "unknown" {
-		return 0, true
-	}
-	i := slices.Index(severities[:], s)
-	return max(i, 0), i >= 0
-}
-
-// worst is the highest severity that any method gives. Words decide; CVSS
-// scores only where there is no word. A score that is neither is refused, since
-// nobody can say how bad it is.
-func worst(ss []evidence.VulnSeverity) (string, int, error) {
-	word, rank := "", -1
-	byScore := 0.0
-	for _, s := range ss {
-		w := strings.ToLower(s.Score)
-		if w == "negligible" {
-			w = "low"
-		}
-		if r, ok := severityRank(w); ok {
-			if r > rank {
-				word, rank = w, r
-			}
-			continue
-		}
-		n, err := strconv.ParseFloat(s.Score, 64)
-		if err != nil || !(n >= 0 && n <= 10) {
-			return "", 0, fmt.Errorf("severity %.40q is neither a word nor a CVSS score", s.Score)
-		}
-		byScore = max(byScore, n)
-	}
-	if rank < 0 {
-		// The qualitative scale of CVSS v3.1, section 5.
-		switch {
-		case byScore >= 9:
-			rank = 4
-		case byScore >= 7:
-			rank = 3
-		case byScore >= 4:
-			rank = 2
-		case byScore > 0:
-			rank = 1
-		default:
-			rank = 0
-		}
-		word = severities[rank]
-	}
-	return word, rank, nil
-}
-
-// notes are a finding's annotations, merged.
-type notes struct {
-	m   map[string]any
-	err error
-}
-
-func annotations(list []map[string]any) (*notes, error) {
-	n := &notes{m: map[string]any{}}
-	for _, m := range list {
-		for k, v := range m {
-			if _, ok := n.m[k]; ok {
-				return nil, fmt.Errorf("annotation %.40q stands there twice", k)
-			}
-			n.m[k] = v
-		}
-	}
-	return n, nil
-}
-
-func (n *notes) text(key string) string {
-	v, ok := n.m[key]
-	if !ok {
-		return ""
-	}
-	s, ok := v.(string)
-	if !ok && n.err == nil {
-		n.err = fmt.Errorf("annotation %q is no text", key)
-	}
-	return s
-}
-
-func (n *notes) list(key string) []string {
-	v, ok := n.m[key]
-	if !ok {
-		return nil
-	}
-	l, ok := v.([]any)
-	var out []string
-	for _, e := range l {
-		s, isText := e.(string)
-		ok = ok && isText
-		out = append(out, s)
-	}
-	if !ok && n.err == nil {
-		n.err = fmt.Errorf("annotation %q is no list of texts", key)
-	}
-	return out
 }
 
 func nonNil(s []string) []string {

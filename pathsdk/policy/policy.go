@@ -89,8 +89,8 @@ type Require struct {
 	Predicate string `json:"predicate"`
 	// About says what must have one: "image" (every image digest: the index and
 	// each platform manifest), "platforms" (each platform manifest), or "source"
-	// (the source digest that the provenance names; the statement hangs on the
-	// image under judgement).
+	// (the source digest that the provenance names; the statement hangs on every
+	// image digest).
 	About string `json:"about"`
 	// Tier is the lowest effective tier that will do.
 	Tier evidence.Tier `json:"tier"`

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 
 // scope is what one expression sees.
 type scope struct {
+	ctx  context.Context // of the one Judge that the scope lives in
 	vars map[string]any
 	it   ref.Val // nil outside forEach
 }
@@ -40,7 +42,9 @@ func (j *judgement) rules() {
 			have[it.typ.Name] = true
 		}
 	}
-	outer := &scope{vars: j.variables()}
+	ctx, cancel := context.WithTimeout(context.Background(), maxTime)
+	defer cancel()
+	outer := &scope{ctx: ctx, vars: j.variables()}
 	for i := range j.policy.compiled {
 		c := &j.policy.compiled[i]
 		before := len(j.verdict.Findings)
@@ -148,7 +152,7 @@ func (j *judgement) each(c *compiledRule, outer *scope, list traits.Lister) {
 	}
 	found := map[key]*Finding{}
 	var order []key
-	inner := &scope{vars: outer.vars}
+	inner := &scope{ctx: outer.ctx, vars: outer.vars}
 	for i := list.Iterator(); i.HasNext() == types.True; {
 		inner.it = i.Next()
 		ok, err := c.expr.holds(inner)

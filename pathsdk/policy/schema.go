@@ -2,11 +2,9 @@ package policy
 
 import (
 	"maps"
-	"slices"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/common/types/ref"
 )
 
 // A record is what CEL sees as one object: a map whose keys are exactly the
@@ -59,11 +57,12 @@ func objects() map[string]map[string]*cel.Type {
 			"parameters":   dynamic, // externalParameters
 			"internal":     dynamic, // internalParameters
 			"dependencies": cel.ListType(object("Dependency")),
-			"source":       str, // sha256: of the source among the dependencies; empty if there is not exactly one
+			"custom":       texts, // names of the custom steps in the service's paths.yaml
+			"source":       str,   // sha256: of the source among the dependencies; empty if there is not exactly one
 		}),
 		"Dependency": {"name": str, "uri": str, "digest": cel.MapType(str, str)},
 		"Test": meta(map[string]*cel.Type{
-			"suite":       str, // name of its first configuration
+			"suites":      texts, // names of its configurations
 			"result":      str,
 			"passed":      texts,
 			"warned":      texts,
@@ -95,16 +94,19 @@ func objects() map[string]map[string]*cel.Type {
 			"package":  str,
 			"version":  str,
 			"purl":     str,
-			"fixed":    str,         // version that fixes it; empty if none does
-			"severity": str,         // none, low, medium, high, critical or unknown
-			"rank":     cel.IntType, // 0 none and unknown, 1 low to 4 critical
-			"vex":      str,         // status of an OpenVEX statement; empty without one
-			"vexWhy":   str,
+			"fixed":    str,          // version that fixes it; empty if none does
+			"severity": str,          // none, low, medium, high, critical or unknown
+			"rank":     cel.IntType,  // 0 none and unknown, 1 low to 4 critical
+			"vex":      str,          // status of an OpenVEX statement; empty without one
+			"vexWhy":   str,          // its justification
 			"kev":      cel.BoolType, // on the list of known exploited vulnerabilities
 		},
 		"SecretScan": meta(map[string]*cel.Type{
-			"clean":    cel.BoolType,
-			"findings": cel.IntType,
+			"findings":    cel.IntType,
+			"source":      str,         // digest of the source that was scanned as well
+			"imageFiles":  cel.IntType, // files that were looked at
+			"sourceFiles": cel.IntType,
+			"truncated":   cel.BoolType, // a limit ended the scan early
 		}),
 		"Secret": {
 			"image":    str,
@@ -169,13 +171,6 @@ func (p provider) FindStructType(name string) (*types.Type, bool) {
 	return p.Provider.FindStructType(name)
 }
 
-func (p provider) FindStructFieldNames(name string) ([]string, bool) {
-	if o, ok := p.objects[name]; ok {
-		return slices.Sorted(maps.Keys(o)), true
-	}
-	return p.Provider.FindStructFieldNames(name)
-}
-
 // FindStructFieldType leaves out the getters, so that fields are read as keys of
 // a record.
 func (p provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
@@ -184,11 +179,4 @@ func (p provider) FindStructFieldType(name, field string) (*types.FieldType, boo
 		return &types.FieldType{Type: t}, ok
 	}
 	return p.Provider.FindStructFieldType(name, field)
-}
-
-func (p provider) NewValue(name string, fields map[string]ref.Val) ref.Val {
-	if _, ok := p.objects[name]; ok {
-		return types.NewErr("a policy can't make a %s", name)
-	}
-	return p.Provider.NewValue(name, fields)
 }

@@ -63,10 +63,12 @@ const (
 
 // Fence is what a runner found out about the fence around user code.
 type Fence struct {
-	// Landlock and Namespaces are true if the kernel accepted them for the child.
-	Landlock   bool
+	// Landlock is true if the kernel enforced it on the child's access to files.
+	Landlock bool
+	// Namespaces is true if the child had a root folder, in which only what it
+	// may use exists, and processes of its own.
 	Namespaces bool
-	// NoNetwork is true if the child could reach no network.
+	// NoNetwork is true if the child could not reach the host's network.
 	NoNetwork bool
 	// Detail says more, such as Landlock's ABI version; may be empty.
 	Detail string
@@ -76,7 +78,7 @@ type Fence struct {
 // the machine could have changed everything, so the runner vouches for itself.
 // The build cache of one service is used by the next run, so it is shared.
 func Workstation(f Fence) []Fact {
-	fence, how := FenceNone, "the kernel offers neither Landlock nor namespaces to this process"
+	fence, how := FenceNone, "the kernel offered neither Landlock nor namespaces"
 	keys, keysHow := KeysReachable, "nothing kept user code from files of the same user"
 	var parts []string
 	if f.Landlock {
@@ -93,12 +95,12 @@ func Workstation(f Fence) []Fact {
 		how = "the kernel applied it to the child before any user code ran"
 		keys, keysHow = KeysUnreachable, "keys, step cache and store lie outside of the fence ("+fence+")"
 	}
-	if f.Detail != "" {
-		how += "; " + f.Detail
+	if f.Detail != "" && len(parts) > 0 {
+		how += ": " + f.Detail
 	}
 	network, networkHow := NetworkHost, "nothing kept user code from the network"
 	if f.NoNetwork {
-		network, networkHow = NetworkNone, "the child had a network namespace of its own, with loopback only"
+		network, networkHow = NetworkNone, "the kernel gave the child a network of its own, or refused it every connection"
 	}
 	return []Fact{
 		{FactHost, HostWorkstation, "the runner was started from a command line, without a hosted platform around it"},

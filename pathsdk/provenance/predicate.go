@@ -15,6 +15,7 @@ import (
 	packageurl "github.com/package-url/packageurl-go"
 
 	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/internal/gomod"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -46,14 +47,6 @@ const (
 
 const factsParameter = "facts"
 
-// Module is one Go module of the build list.
-type Module struct {
-	Path    string `json:"path"`
-	Version string `json:"version"`
-	// Sum is the module's h1 sum, as in go.sum.
-	Sum string `json:"sum"`
-}
-
 // Build is what a record is turned into provenance with: what the attester
 // itself received, so that the record can be checked against it.
 type Build struct {
@@ -61,8 +54,10 @@ type Build struct {
 	// Image and Source are the digests of what was received.
 	Image  step.Digest
 	Source step.Digest
-	// Modules is the build list that was received.
-	Modules []Module
+	// Modules is the build list that was received, and ModulesDigest the digest
+	// of the file that it stood in.
+	Modules       []gomod.Module
+	ModulesDigest step.Digest
 	// DBDigest and DBSource name the vulnerability database; empty if none was
 	// used.
 	DBDigest step.Digest
@@ -156,6 +151,9 @@ func (b Build) nodes() (nodes, error) {
 	if d := n.fetch.Subject.Digest; d != b.Source {
 		return n, fmt.Errorf("run record: %s was fetched, but the source received is %s: provenance refuses to speak for it", orNone(d), b.Source)
 	}
+	if d := n.fetch.Files["modules"]; d != b.ModulesDigest {
+		return n, fmt.Errorf("run record: the build list %s was fetched, but %s was received: provenance refuses to speak for it", orNone(d), orNone(b.ModulesDigest))
+	}
 	return n, nil
 }
 
@@ -182,7 +180,7 @@ func external(r Record) (map[string]json.RawMessage, error) {
 		}
 		out[name] = raw
 	}
-	if len(r.Config) > 0 {
+	if len(r.Config) > 0 && string(r.Config) != "null" {
 		out["config"] = r.Config
 	}
 	return out, nil
@@ -284,7 +282,7 @@ func revision(r Record) (*evidence.ResourceDescriptor, error) {
 
 // modules turns go.sum's sums into the dirHash of the in-toto digest set
 // (spec/v1/digest_set.md): h1 in hexadecimal instead of base64.
-func modules(ms []Module) ([]evidence.ResourceDescriptor, error) {
+func modules(ms []gomod.Module) ([]evidence.ResourceDescriptor, error) {
 	var out []evidence.ResourceDescriptor
 	for _, m := range ms {
 		sum, ok := strings.CutPrefix(m.Sum, "h1:")

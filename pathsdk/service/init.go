@@ -49,8 +49,14 @@ func comments(b *bytes.Buffer, fields []step.Field) {
 func example(f step.Field) string {
 	var v any = f.Default
 	switch {
-	case f.Kind == step.KindStrings && f.Default == "":
+	case f.Default == "" && f.Kind == step.KindStrings:
 		return "[]"
+	case f.Default == "" && f.Kind == step.KindBool:
+		return "false"
+	case f.Default == "" && f.Kind == step.KindInt:
+		return "0"
+	case f.Default == "" && f.Kind == step.KindDuration:
+		return "0s"
 	case f.Kind == step.KindStrings:
 		v = strings.Split(f.Default, ",")
 	case f.Default != "" && (f.Kind == step.KindInt || f.Kind == step.KindBool):

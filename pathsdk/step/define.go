@@ -186,6 +186,9 @@ func fields(step string, t reflect.Type, input bool) []Field {
 	var fs []Field
 	for i := range t.NumField() {
 		sf := t.Field(i)
+		if !sf.IsExported() {
+			continue // a note of the step's own, such as a name for Subject
+		}
 		name, opts, _ := strings.Cut(sf.Tag.Get("json"), ",")
 		if name == "" || name == "-" {
 			panic(fmt.Sprintf("step %s: field %s has no json name", step, sf.Name))

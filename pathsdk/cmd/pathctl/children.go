@@ -89,9 +89,6 @@ func (a *app) verifyChild(ctx context.Context, show *progress, ref string, pl pl
 	}
 	args := []string{"verify", ref, "--policy", name, "--attest", "--out", out.verdict(), "--report", out.report(), "--timings", out.timings()}
 	args = append(args, f.args()...)
-	for _, p := range pl.service.Gates.Params() {
-		args = append(args, "--gate", p)
-	}
 	var v policy.Verdict
 	err = a.child(ctx, show, args, &v)
 	var gate *step.GateError

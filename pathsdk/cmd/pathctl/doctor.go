@@ -135,7 +135,7 @@ func (a *app) checkHome() check {
 }
 
 func (a *app) checkKeys() check {
-	_, err := attest.LoadTrust(a.host.Home)
+	_, err := attest.LoadTrust(filepath.Join(a.host.Home, attest.TrustFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return check{Name: "keys", State: "ok", Detail: "none yet; the first ship makes them, or: pathctl key init"}

@@ -5,17 +5,23 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pavedpaths/paths/pathsdk/catalog"
+	"github.com/pavedpaths/paths/pathsdk/paths"
+	"github.com/pavedpaths/paths/pathsdk/policy"
 	"github.com/pavedpaths/paths/pathsdk/service"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
 func newInit(a *app) *cobra.Command {
 	var force bool
+	var name string
 	cmd := &cobra.Command{
 		Use:     "init [SOURCE]",
 		Short:   "Write a paths.yaml for a service",
@@ -32,10 +38,15 @@ func newInit(a *app) *cobra.Command {
 			} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
-			content, err := service.Init(src)
+			p, err := catalog.Path(name)
 			if err != nil {
 				return err
 			}
+			gates, err := gatesOf(p)
+			if err != nil {
+				return err
+			}
+			content := service.Init(p, gates)
 			if err := writeFile(file, content, 0o644); err != nil {
 				return fmt.Errorf("write %s: %w", file, err)
 			}
@@ -44,6 +55,24 @@ func newInit(a *app) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().StringVar(&name, "path", "microservice", "path that the service takes")
+	_ = cmd.RegisterFlagCompletionFunc("path", completePaths)
 	cmd.Flags().BoolVar(&force, "force", false, "replace an existing paths.yaml")
 	return cmd
+}
+
+// gatesOf are the parameters of a path's policy that a service may set, stricter
+// only, in its own paths.yaml.
+func gatesOf(p paths.Path) ([]step.Field, error) {
+	pol, err := policy.Load(p.Policy)
+	if err != nil {
+		return nil, err
+	}
+	var fields []step.Field
+	for _, name := range slices.Sorted(maps.Keys(pol.Params)) {
+		if param := pol.Params[name]; param.Stricter != "" {
+			fields = append(fields, step.Field{Name: name, Kind: step.Kind(param.Type), Help: param.Help, Default: fmt.Sprint(param.Default), Enum: param.Enum})
+		}
+	}
+	return fields, nil
 }

@@ -32,7 +32,7 @@ func (a *app) record(pl plan, inputs map[string]json.RawMessage, r *run.Runner, 
 		Path: pl.path.Name, Version: pl.path.Version, Invocation: r.ID(), Tool: tool,
 		Inputs: map[string]json.RawMessage{}, Facts: r.Facts(),
 	}
-	if rec.Config, err = pl.service.JSON(); err != nil {
+	if rec.Config, err = pl.service.Config(); err != nil {
 		return rec, err
 	}
 	for _, f := range slices.Concat(pl.path.Inputs, paths.HostInputs()) {
@@ -46,6 +46,12 @@ func (a *app) record(pl plan, inputs map[string]json.RawMessage, r *run.Runner, 
 		rec.Inputs[f.Name] = placeless(v)
 	}
 	for _, n := range nodes {
+		if n.Zone == step.ZoneFetch {
+			// The source is what was fetched of it, whatever its folder holds now.
+			if rec.Inputs["source"], err = json.Marshal(n.Subject.Digest); err != nil {
+				return rec, err
+			}
+		}
 		spec, err := specOf(n.Step)
 		if err != nil {
 			return rec, err

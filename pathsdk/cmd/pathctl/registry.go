@@ -33,15 +33,14 @@ loopback only: it asks nobody who they are.`,
 }
 
 func (a *app) serve(ctx context.Context, layout, addr string) error {
-	handler, err := oci.Handler(layout)
-	if err != nil {
+	if _, err := oci.OpenLayout(layout); err != nil {
 		return err
 	}
 	l, err := listenLoopback(addr)
 	if err != nil {
 		return err
 	}
-	return serveUntilDone(ctx, l, handler, func() error {
+	return serveUntilDone(ctx, l, oci.Handler(layout), func() error {
 		return a.print(map[string]string{"address": l.Addr().String()}, func(w io.Writer) {
 			fmt.Fprintf(w, "serving %s on %s; any repository name will do, such as %s/store; interrupt to stop\n", layout, l.Addr(), l.Addr())
 		})

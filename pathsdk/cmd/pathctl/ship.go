@@ -125,11 +125,18 @@ func (a *app) resolve(src, pathName string, given map[string]string) (plan, erro
 	if err != nil {
 		return plan{}, err
 	}
-	inputs, err := service.Resolve(p, svc, given)
+	gates, err := gatesOf(p)
 	if err != nil {
 		return plan{}, err
 	}
+	if err := svc.CheckGates(p, gates); err != nil {
+		return plan{}, err
+	}
 	if p, err = service.Graph(p, svc); err != nil {
+		return plan{}, err
+	}
+	inputs, err := service.Resolve(p, svc, given)
+	if err != nil {
 		return plan{}, err
 	}
 	return plan{source: abs, service: svc, path: p, inputs: inputs}, nil
@@ -151,7 +158,7 @@ func (a *app) hostInputs(ctx context.Context, pl plan) (map[string]json.RawMessa
 	}
 	for k, v := range map[string]any{
 		"source": pl.source, "revision": s.Revision, "repository": s.Repository, "dirty": s.Dirty, "created": s.Created,
-		"goproxy": g.Proxy, "goprivate": g.Private, "go": g.Command,
+		"goproxy": g.Proxy, "goprivate": g.Private, "gosumdb": g.SumDB, "go": g.Command,
 	} {
 		if all[k], err = json.Marshal(v); err != nil {
 			return nil, err

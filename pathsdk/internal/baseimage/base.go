@@ -126,8 +126,16 @@ func Open(ctx context.Context, dir string, d step.Digest, platforms []v1.Platfor
 	}
 	h := v1.Hash{Algorithm: "sha256", Hex: d.Hex()}
 	if !c.Index {
-		base.Image, err = root.Image(h)
-		return base, err
+		img, err := root.Image(h)
+		if err != nil {
+			return Base{}, err
+		}
+		config, err := img.ConfigFile()
+		if err != nil {
+			return Base{}, err
+		}
+		base.Image = img
+		return base, Fits(config, platforms)
 	}
 	picked, err := Select(c.Manifests, platforms)
 	if err != nil {

@@ -2,6 +2,7 @@ package regtest
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"strconv"
@@ -111,6 +112,8 @@ func Drip(pause time.Duration) func(http.ResponseWriter, *http.Request, http.Han
 // Hang answers nothing until the client gives up.
 func Hang() func(http.ResponseWriter, *http.Request, http.Handler) {
 	return func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		// A server notices that its client left only once the body is read.
+		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
 	}
 }

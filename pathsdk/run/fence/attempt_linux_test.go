@@ -1,6 +1,9 @@
 package fence
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
 // TestMain makes the test binary the pathctl that fences and is fenced.
@@ -159,6 +164,15 @@ func attempt(kind, arg string) (string, error) {
 	case "run": // another program, in a child
 		out, err := exec.Command(arg).CombinedOutput()
 		return string(out), err
+	case "child": // a command line as JSON, as a step runs it
+		var out bytes.Buffer
+		var args []string
+		if err := json.Unmarshal([]byte(arg), &args); err != nil {
+			return "", err
+		}
+		err := Plain{}.Exec(context.Background(), step.Command{Args: args, Dir: "/", Env: []string{"PATH=/usr/bin:/bin"}, Stdout: &out, Stderr: &out})
+		fmt.Print(out.String())
+		return "", err
 	case "orphan": // a process that outlives us, if it can
 		cmd := exec.Command("/proc/self/exe", "attempt", "touch="+arg)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

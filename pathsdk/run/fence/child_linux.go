@@ -143,6 +143,9 @@ func establish(o order) (Report, error) {
 			_ = os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0)
 		}
 	}
+	if withCgo && m.NS && !r.Proc {
+		return r, &refusedError{"a pathctl built with cgo needs a /proc of its own; build it with CGO_ENABLED=0"}
+	}
 	if err := os.Chdir(s.Dir); err != nil {
 		return r, fmt.Errorf("fence: working folder: %w", err)
 	}

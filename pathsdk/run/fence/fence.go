@@ -144,8 +144,9 @@ func (f *Fence) Probe(ctx context.Context) (Report, error) {
 	return f.Run(ctx, Spec{Dir: "/"})
 }
 
-// Run runs one child to its end. When ctx ends, the child and everything that
-// it started is killed; so it is when this process dies. A child that exits
+// Run runs one child to its end. When ctx ends or this process dies, the child
+// is killed with everything that it started (without a pid namespace, with its
+// process group). A child that exits
 // with another code than 0 is an *exec.ExitError, an unusable Spec is any other
 // error. Run tries the strongest fence first, and the Report tells which it was.
 func (f *Fence) Run(ctx context.Context, s Spec) (Report, error) {

@@ -3,6 +3,7 @@ package fence
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,7 +126,7 @@ func TestFence(t *testing.T) {
 		{"signal=" + pid, func(r Report) bool { return r.PIDNS || r.Landlock >= 6 }},
 		{"ptrace=" + pid, func(r Report) bool { return r.PIDNS || r.Landlock > 0 }},
 		{"environ=" + pid, func(r Report) bool { return r.Files() }},
-		{"environ=" + strconv.Itoa(os.Getpid()), func(r Report) bool { return r.Files() }},
+		{"environ=1", Report.Files},
 		{"getenv=FENCE_CANARY", func(Report) bool { return true }},
 		{"userns", func(r Report) bool { return r.Proc && r.UserNS }},
 		{"capability", func(r Report) bool { return r.Unprivileged }},
@@ -148,8 +150,8 @@ func TestFence(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		for i, line := range lines(out) {
-			if cases[i].attempt == "capability" && os.Geteuid() != 0 {
-				continue // who has none can't lose any
+			if cases[i].attempt == "environ=1" || cases[i].attempt == "capability" && os.Geteuid() != 0 {
+				continue // no canary there; who has no capability can't lose any
 			}
 			if !strings.HasPrefix(line, "yes ") && !(os.Geteuid() != 0 && strings.Contains(line, "permission denied")) {
 				t.Errorf("%s must succeed without a fence, else this test can't fail: %s", cases[i].attempt, line)
@@ -317,35 +319,53 @@ func TestConfine(t *testing.T) {
 			if len(prefix) == 0 {
 				t.Fatal("no prefix although this kernel has Landlock")
 			}
+			confined := append(append(append([]string{}, prefix...), binary, "attempt"), tries...)
+			confined = append(confined, "-test.coverprofile="+profile, "-test.gocoverdir="+filepath.Join(objects, "gocoverdir"), "-test.gocoverdir="+cache, "-test.coverprofile="+filepath.Join(cache, "entry"))
 			var out bytes.Buffer
 			spec.Stdout, spec.Stderr = &out, &out
-			spec.Args = append(append(append([]string{}, prefix...), binary, "attempt"), tries...)
-			spec.Args = append(spec.Args, "-test.coverprofile="+profile, "-test.gocoverdir="+filepath.Join(objects, "gocoverdir"), "-test.gocoverdir="+cache, "-test.coverprofile="+filepath.Join(cache, "entry"))
+			spec.Args = []string{me, "attempt", "child=" + jsonOf(t, confined)}
 			if _, err := f.Run(t.Context(), spec); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
-			got := lines(out.Bytes())[:len(tries)]
-			for i, line := range got {
+			got := lines(out.Bytes())
+			if len(got) < len(tries) {
+				t.Fatalf("got %d answers:\n%s", len(got), out.String())
+			}
+			for i, try := range tries {
 				want := "yes "
 				if i < forbidden {
 					want = "no "
 				}
-				if !strings.HasPrefix(line, want) {
-					t.Errorf("%s: got %q, want %q", tries[i], line, want)
+				if !strings.HasPrefix(got[i], want) {
+					t.Errorf("%s: got %q, want %q", try, got[i], want)
 				}
 			}
 
-			// The same without the prefix: the fence alone allows it.
+			// The same without the prefix: the fence alone allows it, but for
+			// writing to a running program.
 			out.Reset()
-			spec.Args = append([]string{binary, "attempt"}, tries[:8]...)
+			spec.Args = []string{me, "attempt", "child=" + jsonOf(t, append([]string{binary, "attempt"}, tries[:9]...))}
 			if _, err := f.Run(t.Context(), spec); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
-			if n := strings.Count(out.String(), "yes "); n != 7 { // a running program is not writable
-				t.Errorf("without Confine %d of 8 attempts succeed:\n%s", n, out.String())
+			want := 8 // with the one of "child"
+			if r.PIDNS {
+				want++ // process 1 is ours
+			}
+			if n := strings.Count(out.String(), "yes "); n < want {
+				t.Errorf("without Confine only %d attempts succeed:\n%s", n-1, out.String())
 			}
 		})
 	}
+}
+
+func jsonOf(t *testing.T, v any) string {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 func TestRunErrors(t *testing.T) {
@@ -449,6 +469,39 @@ func TestParentDies(t *testing.T) {
 	}
 	_ = cmd.Wait()
 	quiet(t, file)
+}
+
+// TestUnprivileged runs the tests above as a user without any privilege, which
+// is how a developer runs them.
+func TestUnprivileged(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // then the tests above were just that
+	}
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := os.ReadFile(self(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, tmp := filepath.Join(dir, "fence.test"), filepath.Join(dir, "tmp")
+	if err := os.WriteFile(binary, raw, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Mkdir(tmp, 0o700), os.Chown(tmp, 65534, 65534)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "-test.v", "-test.run=^(TestFence|TestAllowed|TestHide|TestConfine|TestCancel|TestParentDies)$")
+	cmd.Dir = dir
+	cmd.Env = []string{"TMPDIR=" + tmp, "PATH=/usr/bin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestConfine") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 func await(t *testing.T, file string) {

@@ -114,9 +114,6 @@ func take(ctx context.Context, img *image, cs []cataloger, work string) (*invent
 		}
 	}
 	s := &scene{resolver: newResolver(img.tree), work: work}
-	if img.tree.steps.Load() > lim.steps {
-		return nil, fmt.Errorf("image %s: %w", img.digest, errTooComplex)
-	}
 	g := survey(s.resolver, add)
 	s.programs, inv.truth = g.programs, g.modules
 	s.release = linux.IdentifyRelease(s.resolver)
@@ -130,15 +127,22 @@ func take(ctx context.Context, img *image, cs []cataloger, work string) (*invent
 		if err != nil {
 			add("cataloger "+c.name, err.Error())
 		}
+		if s.resolver.flooded.Load() {
+			return nil, fmt.Errorf("image %s has more than %d files that describe packages, which no image has by right", img.digest, lim.packages)
+		}
 		inv.packages = append(inv.packages, ps...)
 		inv.relations = append(inv.relations, rs...)
 		if len(inv.packages) > lim.packages {
 			return nil, fmt.Errorf("image %s has more than %d packages, which no image has by right", img.digest, lim.packages)
 		}
 	}
-	owned := inv.owned()
+	owned := inv.owned(img.tree)
+	if img.tree.steps.Load() > lim.steps {
+		// From there on paths led nowhere.
+		return nil, fmt.Errorf("image %s: %w", img.digest, errTooComplex)
+	}
 	for _, f := range g.others {
-		if f.node.exec && !owned[f.access] {
+		if f.node.exec && !owned[f.node] {
 			add(f.access, "an executable that belongs to no package and has no build information")
 		}
 	}
@@ -198,13 +202,16 @@ func guard(ctx context.Context, c cataloger, s *scene, limit time.Duration) ([]p
 	}
 }
 
-// owned lists the files that belong to a package of the distribution.
-func (inv *inventory) owned() map[string]bool {
-	m := map[string]bool{}
+// owned lists the files that belong to a package of the distribution, whose
+// lists often name them through linked folders.
+func (inv *inventory) owned(t *tree) map[*node]bool {
+	m := map[*node]bool{}
 	for _, p := range inv.packages {
 		if o, ok := p.Metadata.(pkg.FileOwner); ok {
 			for _, f := range o.OwnedFiles() {
-				m[f] = true
+				if n := t.lookup(f, true); n != nil {
+					m[n] = true
+				}
 			}
 		}
 	}

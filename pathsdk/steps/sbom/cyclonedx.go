@@ -11,7 +11,6 @@ import (
 	"time"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
-	"github.com/anchore/packageurl-go"
 	"github.com/anchore/syft/syft/format/common/cyclonedxhelpers"
 	"github.com/anchore/syft/syft/pkg"
 )
@@ -26,7 +25,7 @@ func (d document) cycloneDX() ([]byte, error) {
 		Timestamp:  d.created.Format(time.RFC3339),
 		Lifecycles: &[]cdx.Lifecycle{{Phase: cdx.LifecyclePhasePostBuild}},
 		Tools: &cdx.ToolsChoice{Components: &[]cdx.Component{
-			{Type: cdx.ComponentTypeApplication, Group: "anchore", Name: "syft", Version: syftVersion()},
+			{Type: cdx.ComponentTypeApplication, Group: "anchore", Name: "syft", Version: syftVersion},
 			{Type: cdx.ComponentTypeApplication, Group: "pavedpaths", Name: "sbom", Version: version},
 		}},
 		Component:  &root,
@@ -67,8 +66,7 @@ func (d document) cycloneDX() ([]byte, error) {
 }
 
 func (d document) root() cdx.Component {
-	purl := packageurl.NewPackageURL(packageurl.TypeOCI, "", strings.ToLower(lastElement(d.name)), string(d.image),
-		packageurl.Qualifiers{{Key: "arch", Value: d.platform.Architecture}}, "").ToString()
+	purl := d.purl()
 	return cdx.Component{
 		BOMRef: purl, Type: cdx.ComponentTypeContainer, Name: d.name, Version: string(d.image), PackageURL: purl,
 		Hashes: &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: d.image.Hex()}},
@@ -77,8 +75,6 @@ func (d document) root() cdx.Component {
 		},
 	}
 }
-
-func lastElement(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
 
 func (d document) properties() *[]cdx.Property {
 	ps := []cdx.Property{{Name: propSource, Value: string(d.sourceDigest)}}
@@ -135,10 +131,17 @@ func (d document) sources() map[string][]cdx.Property {
 	return m
 }
 
-// packageID finds the identifier that syft puts at the end of a bom-ref.
+// packageID finds the identifier that syft puts among the qualifiers of a
+// bom-ref; without a package URL the bom-ref is that identifier.
 func packageID(ref string) string {
-	if i := strings.LastIndex(ref, "package-id="); i >= 0 {
-		return ref[i+len("package-id="):]
+	_, qualifiers, ok := strings.Cut(ref, "?")
+	if !ok {
+		return ref
+	}
+	for q := range strings.SplitSeq(qualifiers, "&") {
+		if id, ok := strings.CutPrefix(q, "package-id="); ok {
+			return id
+		}
 	}
 	return ref
 }

@@ -2,12 +2,12 @@ package sbom
 
 import (
 	"reflect"
-	"runtime/debug"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/anchore/packageurl-go"
 	"github.com/anchore/syft/syft/artifact"
 	"github.com/anchore/syft/syft/pkg"
 	"github.com/anchore/syft/syft/sbom"
@@ -37,6 +37,9 @@ const (
 	propSource = "pavedpaths:source:digest"
 	roleInput  = "build-input"
 	namespace  = "https://github.com/pavedpaths/paths/sbom/"
+	// syftVersion is written down, because not every program has it in its
+	// build information; a test compares it with go.mod.
+	syftVersion = "v1.44.0"
 )
 
 // id derives an identifier from everything that the documents depend on: the
@@ -68,8 +71,15 @@ func (d document) model() sbom.SBOM {
 				Variant:        d.platform.Variant,
 			},
 		},
-		Descriptor: sbom.Descriptor{Name: "syft", Version: syftVersion()},
+		Descriptor: sbom.Descriptor{Name: "syft", Version: syftVersion},
 	}
+}
+
+// purl names the image, after the package URL specification, type oci.
+func (d document) purl() string {
+	name := strings.ToLower(d.name[strings.LastIndexByte(d.name, '/')+1:])
+	return packageurl.NewPackageURL(packageurl.TypeOCI, "", name, string(d.image),
+		packageurl.Qualifiers{{Key: "arch", Value: d.platform.Architecture}}, "").ToString()
 }
 
 // inputIDs are the packages that must not look like a part of the image.
@@ -79,20 +89,6 @@ func (d document) inputIDs() map[artifact.ID]bool {
 		m[p.ID()] = true
 	}
 	return m
-}
-
-// syftVersion is the version of syft that is linked in.
-func syftVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, m := range info.Deps {
-		if m.Path == "github.com/anchore/syft" {
-			return m.Version
-		}
-	}
-	return "unknown"
 }
 
 // scrub replaces in every string of a document what is no text: names in an

@@ -108,7 +108,6 @@ type entryFile struct {
 	mode   int64
 	typ    byte
 	target string
-	size   int64 // other than len(data), for a header alone
 }
 
 func tarOf(t testing.TB, files ...entryFile) []byte {
@@ -178,7 +177,7 @@ func store(t testing.TB, images ...v1.Image) (dir string, d step.Digest) {
 		}
 		return dir, step.Digest(h.String())
 	}
-	index := empty.Index
+	var index v1.ImageIndex = empty.Index
 	var adds []mutate.IndexAddendum
 	for _, i := range images {
 		c, err := i.ConfigFile()

@@ -94,7 +94,9 @@ func open(ctx context.Context, s oci.Store, d step.Digest, work string, lim limi
 		return nil, fmt.Errorf("make a spool for image %s: %w", d, err)
 	}
 	img.tree.spool = img.spool
-	w := &spool{w: bufio.NewWriterSize(img.spool, 256<<10), limits: lim}
+	// Hidden behind io.Writer, because os.File would take a new buffer for every
+	// file that is copied to it.
+	w := &spool{w: bufio.NewWriterSize(struct{ io.Writer }{img.spool}, 256<<10), limits: lim}
 	for _, l := range c.Layers {
 		if err := img.unpack(ctx, s, l, w); err != nil {
 			img.Close()

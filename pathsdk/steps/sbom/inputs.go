@@ -18,7 +18,7 @@ import (
 	"github.com/anchore/syft/syft/file"
 	"github.com/anchore/syft/syft/pkg"
 	"github.com/anchore/syft/syft/pkg/cataloger/golang"
-	"golang.org/x/mod/module"
+	gomod "golang.org/x/mod/module"
 
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
@@ -63,7 +63,7 @@ func parseModules(b []byte) ([]pinned, error) {
 		if m.Version == "" {
 			continue
 		}
-		if err := module.Check(m.Path, m.Version); err != nil {
+		if err := gomod.Check(m.Path, m.Version); err != nil {
 			return nil, fmt.Errorf("list of modules: %w", err)
 		}
 		ms = append(ms, m)
@@ -113,7 +113,7 @@ func readSource(ctx context.Context, dir step.Dir, lim limits, work string) ([]p
 	var ms []pinned
 	for _, p := range ps {
 		// Replacements by folders have no version: they are the source's own.
-		if p.Version != "" && module.Check(p.Name, p.Version) == nil {
+		if p.Version != "" && gomod.Check(p.Name, p.Version) == nil {
 			ms = append(ms, pinned{Path: p.Name, Version: p.Version, Sum: sum(p)})
 		}
 	}

@@ -1,12 +1,15 @@
 package sbom
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	sfile "github.com/anchore/stereoscope/pkg/file"
 	"github.com/anchore/syft/syft/file"
@@ -21,6 +24,9 @@ type resolver struct {
 	byBase map[string][]int
 	// programs are the executables that catalogers may parse.
 	programs []found
+	// flooded is set when a search found more files than an image may have
+	// packages. A cataloger would take an error for no find.
+	flooded *atomic.Bool
 	// blind makes every search by pattern empty: the Go cataloger searches for
 	// licences with patterns that it makes of module names, which the producer
 	// chose.
@@ -35,7 +41,7 @@ type found struct {
 var _ file.Resolver = (*resolver)(nil)
 
 func newResolver(t *tree) *resolver {
-	r := &resolver{tree: t, byBase: map[string][]int{}}
+	r := &resolver{tree: t, byBase: map[string][]int{}, flooded: new(atomic.Bool)}
 	t.each(func(n *node) {
 		target := n
 		access := n.path()
@@ -102,6 +108,10 @@ func (r *resolver) FilesByGlob(patterns ...string) ([]file.Location, error) {
 				return
 			}
 			if ok, err := doublestar.Match(pattern, f.access); err == nil && ok {
+				if len(ls) >= r.tree.limits.packages {
+					r.flooded.Store(true)
+					return
+				}
 				seen[f.node] = true
 				ls = append(ls, r.location(f))
 			}
@@ -172,7 +182,38 @@ func (r *resolver) FileContentsByLocation(l file.Location) (io.ReadCloser, error
 	if err != nil {
 		return nil, err
 	}
-	return content{s}, nil
+	if !executable(n) && n.size > countFrom {
+		if err := fewRecords(s, r.tree.limits.packages); err != nil {
+			return nil, fmt.Errorf("%.200q: %w", n.path(), err)
+		}
+	}
+	return content{io.NewSectionReader(s, 0, s.Size())}, nil
+}
+
+// countFrom is the size from which a database could have too many records.
+const countFrom = 1 << 20
+
+// fewRecords counts blank lines, which separate the records of apk's and dpkg's
+// databases: a parser would need a hundred times the memory of a file that is
+// nothing but the shortest records.
+func fewRecords(r io.Reader, limit int) error {
+	b := bufio.NewReaderSize(r, 64<<10)
+	records, partial := 0, false
+	for {
+		line, err := b.ReadSlice('\n')
+		blank := len(line) == 1 && !partial
+		if partial = errors.Is(err, bufio.ErrBufferFull); blank {
+			if records++; records > limit {
+				return fmt.Errorf("more than %d records, which no image has by right", limit)
+			}
+		}
+		if err != nil && !partial {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
 }
 
 // content adds Close, so that syft reads in place instead of copying.

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,6 +67,19 @@ func define(cs func() []cataloger, lim limits) step.Step {
 	})
 }
 
+// job is one run of the step: what the documents of all platforms share.
+type job struct {
+	env        step.Env
+	in         In
+	created    time.Time
+	store      oci.Store
+	modules    []pinned
+	notes      []note
+	catalogers func() []cataloger
+	limits     limits
+	dir        string
+}
+
 // written is one platform's result.
 type written struct {
 	evidence []step.Evidence
@@ -90,40 +104,35 @@ func run(ctx context.Context, env step.Env, in In, cs func() []cataloger, lim li
 	if err != nil {
 		return Out{}, nil, err
 	}
-	dir := filepath.Join(env.Out, "sboms")
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	j := job{
+		env: env, in: in, created: created, store: layout, modules: modules, notes: notes,
+		catalogers: cs, limits: lim, dir: filepath.Join(env.Out, "sboms"),
+	}
+	if err := os.Mkdir(j.dir, 0o755); err != nil {
 		return Out{}, nil, fmt.Errorf("make the folder for documents: %w", err)
 	}
-
 	results := make([]written, len(images))
 	failures := make([]error, len(images))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, env.Jobs))
 	for i, d := range images {
 		g.Go(func() error {
-			w, err := one(gctx, env, in, layout, d, cs(), lim, func(inv *inventory, p platform) document {
-				return document{
-					name: clean(in.Name), image: d, platform: p, sourceDigest: in.SourceDigest, created: created,
-					inventory: inv, inputs: onlyInputs(modules, inv.packages), notes: append(slices.Clone(notes), inv.notes...),
-				}
-			}, dir)
-			results[i], failures[i] = w, err
+			var err error
+			results[i], err = j.platform(gctx, d)
 			// A gate speaks for its platform alone; what the others would say
 			// is of use to whoever mends it.
 			if gate := (*step.GateError)(nil); errors.As(err, &gate) {
+				failures[i] = err
 				return nil
 			}
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return Out{}, nil, err
-	}
-	if err := join(failures); err != nil {
+	if err := errors.Join(g.Wait(), join(failures)); err != nil {
 		return Out{}, nil, err
 	}
 
-	out := Out{Digest: in.Image, Name: clean(in.Name), SBOMs: step.Dir(dir)}
+	out := Out{Digest: in.Image, Name: clean(in.Name), SBOMs: step.Dir(j.dir)}
 	var ev []step.Evidence
 	var all []string
 	for _, r := range results {
@@ -170,21 +179,24 @@ func platforms(ctx context.Context, s oci.Store, d step.Digest, lim limits) ([]s
 	return ds, nil
 }
 
-// one makes the documents of one platform.
-func one(ctx context.Context, env step.Env, in In, s oci.Store, d step.Digest, cs []cataloger, lim limits, describe func(*inventory, platform) document, dir string) (written, error) {
+// platform makes the documents of one platform's image.
+func (j job) platform(ctx context.Context, d step.Digest) (written, error) {
 	start := time.Now()
-	img, err := open(ctx, s, d, env.Work, lim)
+	img, err := open(ctx, j.store, d, j.env.Work, j.limits)
 	if err != nil {
 		return written{}, err
 	}
 	defer img.Close()
 	unpacked := time.Now()
-	inv, err := take(ctx, img, cs, env.Work)
+	inv, err := take(ctx, img, j.catalogers(), j.env.Work)
 	if err != nil {
 		return written{}, err
 	}
 	cataloged := time.Now()
-	doc := describe(inv, img.platform)
+	doc := document{
+		name: clean(j.in.Name), image: d, platform: img.platform, sourceDigest: j.in.SourceDigest, created: j.created,
+		inventory: inv, inputs: onlyInputs(j.modules, inv.packages), notes: slices.Concat(j.notes, inv.notes),
+	}
 	cyclonedx, err := doc.cycloneDX()
 	if err != nil {
 		return written{}, err
@@ -196,7 +208,13 @@ func one(ctx context.Context, env step.Env, in In, s oci.Store, d step.Digest, c
 	if err := complete(inv.truth, cyclonedx, spdx); err != nil {
 		return written{}, err
 	}
-	subject := &step.Subject{Name: clean(in.Name), Digest: d}
+	base := filepath.Join(j.dir, img.platform.join("-"))
+	if err := errors.Join(create(base+".spdx.json", spdx), create(base+".cdx.json", cyclonedx)); errors.Is(err, fs.ErrExist) {
+		return written{}, fmt.Errorf("image %s has two manifests for %s; remove one", j.in.Image, img.platform)
+	} else if err != nil {
+		return written{}, fmt.Errorf("write document: %w", err)
+	}
+	subject := &step.Subject{Name: doc.name, Digest: d}
 	w := written{notes: len(doc.notes), evidence: []step.Evidence{
 		{Type: evidence.SPDX.URI, Predicate: json.RawMessage(spdx), Subject: subject},
 		{Type: evidence.CycloneDX.URI, Predicate: json.RawMessage(cyclonedx), Subject: subject},
@@ -204,25 +222,21 @@ func one(ctx context.Context, env step.Env, in In, s oci.Store, d step.Digest, c
 	for _, p := range inv.packages {
 		w.packages = append(w.packages, identity(p))
 	}
-	base := filepath.Join(dir, img.platform.join("-"))
-	for name, content := range map[string][]byte{base + ".spdx.json": spdx, base + ".cdx.json": cyclonedx} {
-		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if errors.Is(err, os.ErrExist) {
-			return written{}, fmt.Errorf("image %s has two manifests for %s; remove one", in.Image, img.platform)
-		}
-		if err != nil {
-			return written{}, fmt.Errorf("write document: %w", err)
-		}
-		_, err = f.Write(content)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return written{}, fmt.Errorf("write document: %w", err)
-		}
-	}
-	if env.Log != nil {
-		env.Log.Debug("sbom", "platform", img.platform.String(), "packages", len(inv.packages), "inputs", len(doc.inputs), "notes", len(doc.notes),
+	if j.env.Log != nil {
+		j.env.Log.Debug("sbom", "platform", img.platform.String(), "packages", len(inv.packages), "inputs", len(doc.inputs), "notes", len(doc.notes),
 			"unpack", unpacked.Sub(start), "catalog", cataloged.Sub(unpacked), "write", time.Since(cataloged))
 	}
 	return w, nil
+}
+
+// create writes a file that must not exist yet.
+func create(name string, content []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
 }
 
 // join makes one gate of several.

@@ -3,6 +3,9 @@ package sbom
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -29,22 +32,30 @@ func (d document) spdx() ([]byte, error) {
 	doc.CreationInfo.Created = created
 	doc.CreationInfo.Creators = []spdx.Creator{
 		{CreatorType: "Tool", Creator: "pavedpaths-sbom-" + version},
-		{CreatorType: "Tool", Creator: "syft-" + syftVersion()},
+		{CreatorType: "Tool", Creator: "syft-" + syftVersion},
 	}
 
 	inputs := map[spdx.ElementID]bool{}
 	ids := d.inputIDs()
+	sums := map[artifact.ID]string{}
+	for _, p := range d.inputs {
+		sums[p.ID()] = hexSum(sum(p))
+	}
 	var root spdx.ElementID
 	for _, p := range doc.Packages {
 		id := string(p.PackageSPDXIdentifier)
 		if strings.HasPrefix(id, "DocumentRoot-") {
 			root = p.PackageSPDXIdentifier
 			p.PackageComment = "platform " + d.platform.String()
+			p.PackageExternalReferences = []*spdx.PackageExternalReference{{Category: "PACKAGE-MANAGER", RefType: "purl", Locator: d.purl()}}
 			continue
 		}
-		if ids[artifact.ID(id[strings.LastIndexByte(id, '-')+1:])] {
+		if pid := artifact.ID(id[strings.LastIndexByte(id, '-')+1:]); ids[pid] {
 			inputs[p.PackageSPDXIdentifier] = true
 			p.PackageComment = propRole + "=" + roleInput
+			if h := sums[pid]; h != "" {
+				p.PackageChecksums = []spdx.Checksum{{Algorithm: spdx.SHA256, Value: h}}
+			}
 		}
 		if !webURL(p.PackageHomePage) {
 			p.PackageHomePage = ""
@@ -87,4 +98,15 @@ func (d document) spdx() ([]byte, error) {
 		return nil, fmt.Errorf("encode SPDX: %w", err)
 	}
 	return bytes.TrimSpace(out.Bytes()), nil
+}
+
+// hexSum writes a hash of go.sum as SPDX wants it; it is empty for anything
+// else.
+func hexSum(h1 string) string {
+	text, ok := strings.CutPrefix(h1, "h1:")
+	b, err := base64.StdEncoding.DecodeString(text)
+	if !ok || err != nil || len(b) != sha256.Size {
+		return ""
+	}
+	return hex.EncodeToString(b)
 }

@@ -61,7 +61,7 @@ const (
 	maxLinks = 40
 )
 
-var errTooComplex = errors.New("its layers delete and replace too much to follow")
+var errTooComplex = errors.New("its layers delete, replace and link too much to follow")
 
 func newTree(lim limits) *tree {
 	return &tree{root: &node{kind: kindDir, layer: -1}, limits: lim}

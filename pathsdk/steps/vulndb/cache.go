@@ -217,7 +217,7 @@ func (c cache) byReference(s source) (database, bool) {
 	if s.locator.Digest != "" && s.locator.Digest != r.Manifest {
 		return database{}, false
 	}
-	return c.installed(r.Layer.Hex(), r.Layer, s.text)
+	return c.installed(r.Layer.Hex(), r.Layer, s.name())
 }
 
 // racy is how recent a change must be for another one to go unnoticed by the
@@ -253,8 +253,7 @@ func (c cache) digestOf(ctx context.Context, path string, now time.Time) (step.D
 	if !after.looksLike(before) {
 		return "", fmt.Errorf("%s changed while it was read: run again", path)
 	}
-	// The clock of the file system, not env.Now, stamped the file.
-	if time.Since(time.Unix(0, max(before.ModTime, before.Change))) > racy {
+	if now.Sub(time.Unix(0, max(before.ModTime, before.Change))) > racy {
 		before.Digest = d
 		_ = c.write("seen", key, before)
 	}

@@ -3,7 +3,6 @@ package vulndb
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -47,6 +46,14 @@ func parseSource(text string) (source, error) {
 		return s, step.Usagef("input \"from\": %w", err)
 	}
 	return s, nil
+}
+
+// name is what evidence says about a mirror or a layout.
+func (s source) name() string {
+	if s.locator.IsLayout() {
+		return sourceLayout
+	}
+	return s.text
 }
 
 func looksLikePath(s string) bool {
@@ -137,7 +144,7 @@ func (s source) fromRegistry(ctx context.Context, env step.Env, l limits, c cach
 		return database{}, err
 	}
 	if ref, ok := c.reference(s.text); ok && ref.Manifest == manifest {
-		if db, ok := c.installed(ref.Layer.Hex(), ref.Layer, s.text); ok {
+		if db, ok := c.installed(ref.Layer.Hex(), ref.Layer, s.name()); ok {
 			return db, nil
 		}
 	}
@@ -157,10 +164,10 @@ func (s source) fromRegistry(ctx context.Context, env step.Env, l limits, c cach
 		return database{}, fmt.Errorf("its layer has %d bytes; the limit is %d", layer.Size, l.layer)
 	}
 	d := step.Digest(layer.Digest.String())
-	db, ok := c.installed(d.Hex(), d, s.text)
+	db, ok := c.installed(d.Hex(), d, s.name())
 	if !ok {
 		env.Log.Info("downloading vulnerability database", "from", s.text, "bytes", layer.Size)
-		db, err = c.install(d.Hex(), d, s.text, func(dir string) error {
+		db, err = c.install(d.Hex(), d, s.name(), func(dir string) error {
 			r, err := store.Blob(ctx, layer)
 			if err != nil {
 				return err
@@ -211,5 +218,3 @@ func sum(parts ...[]byte) string {
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
-
-var errTooLarge = errors.New("larger than the limit")

@@ -22,7 +22,7 @@ func (c cache) unpack(ctx context.Context, dir string, r io.Reader, want step.Di
 	src := io.TeeReader(&ctxReader{ctx, r}, h)
 	gz, err := gzip.NewReader(src)
 	if err != nil {
-		return fmt.Errorf("unpack: %w", err)
+		return fmt.Errorf("unpack: not a gzipped tar: %w", err)
 	}
 	tr := tar.NewReader(gz)
 	missing := map[string]bool{trivydb.DBFile: true, trivydb.MetadataFile: true}
@@ -71,7 +71,7 @@ func writeFile(name string, r io.Reader, limit int64) error {
 	}
 	n, err := io.CopyBuffer(f, io.LimitReader(r, limit+1), make([]byte, 1<<20))
 	if err == nil && n > limit {
-		err = fmt.Errorf("%w of %d bytes", errTooLarge, limit)
+		err = fmt.Errorf("larger than the limit of %d bytes", limit)
 	}
 	return errors.Join(err, f.Close())
 }

@@ -15,14 +15,14 @@ import (
 )
 
 type input struct {
-	From []string `json:"from" help:"where the database comes from, tried in turn: OCI references of mirrors, a folder with trivy.db and metadata.json, or a .tar.gz of the two"`
+	From []string `json:"from" help:"where the database comes from, tried in turn: OCI references of mirrors or layouts, a folder with trivy.db and metadata.json, or a .tar.gz of the two"`
 }
 
 type output struct {
 	DB      step.Dir    `json:"db" key:"-" help:"the folder with trivy.db and metadata.json"`
 	Digest  step.Digest `json:"digest" help:"digest of the database: of the layer in a registry, of the archive, or of trivy.db in a folder"`
 	Updated string      `json:"updated" help:"when the database was last updated, in RFC 3339"`
-	Source  string      `json:"source" help:"the reference that served the database; file:trivy-db or file:trivy-db.tar.gz for a local one"`
+	Source  string      `json:"source" help:"the reference that served the database; file:trivy-db, file:trivy-db.tar.gz or file:trivy-db-layout for a local one"`
 }
 
 func (o output) Subject() step.Subject {
@@ -33,6 +33,7 @@ func (o output) Subject() step.Subject {
 const (
 	sourceFolder  = "file:trivy-db"
 	sourceArchive = "file:trivy-db.tar.gz"
+	sourceLayout  = "file:trivy-db-layout"
 )
 
 // maxSkew is how far in the future a database may claim to be made; beyond it
@@ -62,7 +63,7 @@ type limits struct {
 func define(l limits) step.Step {
 	return step.Define(step.Meta{
 		Name:    "vulndb",
-		Version: "1",
+		Version: "1.0.0",
 		Summary: "Makes a vulnerability database in trivy-db's format available, from mirrors or from disk.",
 		Zone:    step.ZoneAttest,
 		Needs:   step.Needs{Network: true, Fresh: true},
@@ -82,6 +83,9 @@ type database struct {
 }
 
 func provide(ctx context.Context, env step.Env, l limits, from []string) (output, error) {
+	if err := ctx.Err(); err != nil {
+		return output{}, err
+	}
 	c := cache{dir: env.Cache, limit: l.db}
 	var failed []error
 	kept := map[string]database{}

@@ -1,0 +1,441 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pavedpaths/paths/pathsdk/attest"
+	"github.com/pavedpaths/paths/pathsdk/catalog"
+	"github.com/pavedpaths/paths/pathsdk/claims"
+	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/oci"
+	"github.com/pavedpaths/paths/pathsdk/provenance"
+	"github.com/pavedpaths/paths/pathsdk/run"
+	"github.com/pavedpaths/paths/pathsdk/step"
+	"github.com/pavedpaths/paths/pathsdk/telemetry"
+)
+
+// attestFlags are the attester's: the only producer-side verb that knows a key
+// is none, so the key stands here.
+type attestFlags struct {
+	path, staging, image, claims string
+	record, inputs, to           string
+	key, passphraseFile          string
+	legacy, noCache              bool
+	eventsFD                     int
+}
+
+func newAttest(a *app) *cobra.Command {
+	f := &attestFlags{}
+	cmd := &cobra.Command{
+		Use:   "attest --staging DIR --image DIGEST --claims DIGEST --run FILE --to REF",
+		Short: "Examine what a producer made, sign the evidence, and publish both",
+		Long: `Attest is the attester's process. It takes an image and the producer's claims by
+digest, makes SBOM and scan anew from the image's own bytes, observes provenance
+in the run's record, signs each piece of evidence, and copies the image to its
+place with the evidence attached. It never runs code of the service.
+
+What only the producer could know, such as test results, is signed as reported.`,
+		Example: `  pathctl attest --staging ./staging --image sha256:… --claims sha256:… \
+      --run .paths/run.json --to registry.example.com/team/orders:v1`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			res, err := a.attest(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			return a.print(res, func(w io.Writer) {
+				fmt.Fprintf(w, "image  %s\n", res.Reference)
+				for _, e := range res.Evidence {
+					how := "signed"
+					if e.Cached {
+						how = "unchanged"
+					}
+					fmt.Fprintf(w, "%-9s  %-11s %-8s on %.19s\n", how, shortType(e.Type), e.Tier, e.Subject)
+				}
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.path, "path", "microservice", "path whose attesting steps run")
+	fl.StringVar(&f.staging, "staging", "", "OCI layout with the image and the claims")
+	fl.StringVar(&f.image, "image", "", "digest of the image")
+	fl.StringVar(&f.claims, "claims", "", "digest of the producer's claims")
+	fl.StringVar(&f.record, "run", "", "the runner's record, in which provenance is observed")
+	fl.StringVar(&f.inputs, "inputs", "", "inputs of the path as JSON; those in the record when empty")
+	fl.StringVar(&f.to, "to", "", "where the image goes: HOST/REPO[:TAG] or oci:DIR[:TAG]")
+	fl.StringVar(&f.key, "key", "", "the attester's private key; HOME/keys/attester.key when empty")
+	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "file with the key's passphrase (or PATHS_PASSPHRASE_FILE)")
+	fl.BoolVar(&f.legacy, "legacy-signature", false, "also write a cosign v2 signature tag (sha256-DIGEST.sig)")
+	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, even if nothing has changed")
+	fl.IntVar(&f.eventsFD, "events-fd", 0, "descriptor for progress events")
+	_ = fl.MarkHidden("events-fd")
+	for _, name := range []string{"staging", "image", "claims", "run", "to"} {
+		_ = cmd.MarkFlagRequired(name)
+	}
+	return cmd
+}
+
+func shortType(uri string) string {
+	if t, ok := evidence.Lookup(uri); ok {
+		return t.Name
+	}
+	return uri
+}
+
+// passphrase is where a key's passphrase comes from; nil for none.
+func (a *app) passphrase(file string) attest.Passphrase {
+	if file == "" {
+		file = a.host.PassphraseFile
+	}
+	if file == "" {
+		return nil
+	}
+	return attest.PassphraseFile(file)
+}
+
+func (a *app) attest(ctx context.Context, f *attestFlags) (attested, error) {
+	ctx, flush, err := telemetry.Setup(ctx, version, a.host.OTLPEndpoint, a.host.Traceparent, a.host.Tracestate)
+	if err != nil {
+		return attested{}, err
+	}
+	defer func() { _ = flush(context.WithoutCancel(ctx)) }()
+	for flag, d := range map[string]string{"image": f.image, "claims": f.claims} {
+		if _, err := step.ParseDigest(d); err != nil {
+			return attested{}, step.Usagef("--%s: %w", flag, err)
+		}
+	}
+	to, err := oci.ParseLocator(f.to)
+	if err != nil {
+		return attested{}, err
+	}
+	p, err := catalog.Path(f.path)
+	if err != nil {
+		return attested{}, err
+	}
+	inputs, err := attestInputs(f)
+	if err != nil {
+		return attested{}, err
+	}
+	created, err := createdOf(inputs)
+	if err != nil {
+		return attested{}, err
+	}
+	observe, done := a.observer(f.eventsFD, "attest")
+	defer done()
+	r, err := a.runner(0, f.noCache, observe)
+	if err != nil {
+		return attested{}, err
+	}
+	defer r.Close()
+	seed, err := json.Marshal(map[string]string{"staging": f.staging, "image": f.image, "claims": f.claims})
+	if err != nil {
+		return attested{}, err
+	}
+	records, err := r.Path(ctx, run.Request{Path: p, Inputs: inputs, Zones: []step.Zone{step.ZoneAttest}, Seeds: map[string]json.RawMessage{"publish": seed}})
+	if err != nil {
+		return attested{}, err
+	}
+	start := time.Now()
+	observe(run.Event{Kind: "start", Node: "sign", Zone: string(step.ZoneAttest), Time: start})
+	res, fresh, err := a.signAll(ctx, f, to, created, records)
+	end := run.Event{Kind: "finish", Node: "sign", Zone: string(step.ZoneAttest), Time: time.Now(), Elapsed: time.Since(start), Result: run.Passed}
+	switch {
+	case err != nil:
+		end.Result, end.Text = run.Failed, err.Error()
+	case fresh == 0:
+		end.Result = run.Cached
+	}
+	observe(end)
+	if err != nil {
+		return res, fmt.Errorf("sign: %w", err)
+	}
+	res.Database = databaseOf(records)
+	return res, nil
+}
+
+// attestInputs are the inputs of the path: what ship resolved, or what the
+// record says.
+func attestInputs(f *attestFlags) (map[string]json.RawMessage, error) {
+	file := f.inputs
+	if file == "" {
+		file = f.record
+	}
+	raw, err := readBounded(file, 64<<20)
+	if err != nil {
+		return nil, fmt.Errorf("read the run: %w", err)
+	}
+	inputs := map[string]json.RawMessage{}
+	if f.inputs != "" {
+		err = json.Unmarshal(raw, &inputs)
+	} else {
+		var rec provenance.Record
+		if err = json.Unmarshal(raw, &rec); err == nil {
+			inputs = rec.Inputs
+		}
+	}
+	if err != nil {
+		return nil, step.Usagef("%s is not what pathctl ship writes: %w", file, err)
+	}
+	abs, err := filepath.Abs(f.record)
+	if err != nil {
+		return nil, err
+	}
+	if inputs["run"], err = json.Marshal(abs); err != nil {
+		return nil, err
+	}
+	return inputs, nil
+}
+
+// statement is one piece of evidence about to be signed.
+type statement struct {
+	typ     evidence.Type
+	tier    evidence.Tier
+	subject step.Subject
+	on      []oci.Image // the images that the referrer hangs on
+	bytes   []byte
+}
+
+// signAll signs what is new, publishes image and evidence, and counts the new
+// signatures.
+func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, created time.Time, records []provenance.NodeRecord) (attested, int, error) {
+	var res attested
+	staging, err := oci.OpenLayout(f.staging)
+	if err != nil {
+		return res, 0, err
+	}
+	image := step.Digest(f.image)
+	images, err := oci.Images(ctx, staging, image)
+	if err != nil {
+		return res, 0, err
+	}
+	c, _, err := claims.Read(ctx, staging, step.Digest(f.claims))
+	if err != nil {
+		return res, 0, err
+	}
+	if c.Image != image {
+		return res, 0, fmt.Errorf("the claims %s are about image %s, not %s", f.claims, c.Image, image)
+	}
+	statements, err := statementsOf(c, images, records)
+	if err != nil {
+		return res, 0, err
+	}
+	if _, err := attest.InitHome(a.host.Home, a.passphrase(f.passphraseFile)); err != nil {
+		return res, 0, err
+	}
+	key := f.key
+	if key == "" {
+		key = filepath.Join(a.host.Home, filepath.FromSlash(attest.AttesterKey))
+	}
+	signer, err := attest.LoadSigner(key, a.passphrase(f.passphraseFile))
+	if err != nil {
+		return res, 0, err
+	}
+	dst, err := oci.Open(ctx, to, oci.WithCreate())
+	if err != nil {
+		return res, 0, err
+	}
+	if err := oci.Copy(ctx, dst, staging, image, tagOf(to)); err != nil {
+		return res, 0, err
+	}
+	fresh := 0
+	for _, s := range statements {
+		bundle, cached, err := a.sign(ctx, signer, s)
+		if err != nil {
+			return res, fresh, err
+		}
+		if !cached {
+			fresh++
+		}
+		for _, im := range s.on {
+			d, err := attest.Attach(ctx, dst, im.Descriptor, bundle, s.typ.URI, created)
+			if err != nil {
+				return res, fresh, err
+			}
+			res.Evidence = append(res.Evidence, attestedItem{Type: s.typ.URI, Subject: im.Digest, Tier: string(s.tier), Digest: d, Cached: cached})
+		}
+	}
+	if err := oci.Settle(ctx, dst); err != nil {
+		return res, fresh, err
+	}
+	if f.legacy {
+		for _, im := range images {
+			if _, err := attest.WriteLegacySignature(ctx, to, im.Digest, signer); err != nil {
+				return res, fresh, err
+			}
+		}
+	}
+	to.Tag, to.Digest = "", image
+	res.Reference = to.String()
+	return res, fresh, nil
+}
+
+// tagOf is the tag that an image gets: the caller's, or latest in a layout, so
+// that oci:DIR names what was shipped last.
+func tagOf(l oci.Locator) string {
+	if l.Tag == "" && l.Dir != "" {
+		return "latest"
+	}
+	return l.Tag
+}
+
+// statementsOf gives each piece of evidence its tier by where it was made: the
+// producer's claims are reported, whatever they say of themselves.
+func statementsOf(c claims.Claims, images []oci.Image, records []provenance.NodeRecord) ([]statement, error) {
+	by := map[step.Digest]oci.Image{}
+	for _, im := range images {
+		by[im.Digest] = im
+	}
+	var all []statement
+	add := func(e step.Evidence, tier func(evidence.Type) evidence.Tier) error {
+		t, ok := evidence.Lookup(e.Type)
+		if !ok {
+			return fmt.Errorf("evidence of unknown type %.100q", e.Type)
+		}
+		if e.Subject == nil {
+			return fmt.Errorf("%s names no subject", t.Name)
+		}
+		s := statement{typ: t, tier: tier(t), subject: *e.Subject}
+		if im, ok := by[s.subject.Digest]; ok {
+			s.on = []oci.Image{im}
+		} else {
+			s.on = images // about the source, for instance
+		}
+		var err error
+		s.bytes, err = evidence.New(t, e.Predicate, s.subject, s.tier)
+		all = append(all, s)
+		return err
+	}
+	for _, im := range images {
+		sig, err := evidence.SignatureV1{}.Encode()
+		if err != nil {
+			return nil, err
+		}
+		e := step.Evidence{Type: evidence.Signature.URI, Predicate: sig, Subject: &step.Subject{Name: c.Name, Digest: im.Digest}}
+		if err := add(e, func(t evidence.Type) evidence.Tier { return tierOf(step.ZoneAttest, t) }); err != nil {
+			return nil, err
+		}
+	}
+	for _, rec := range records {
+		for _, e := range rec.Evidence {
+			if e.Subject == nil {
+				e.Subject = &rec.Subject
+			}
+			if err := add(e, func(t evidence.Type) evidence.Tier { return tierOf(rec.Zone, t) }); err != nil {
+				return nil, fmt.Errorf("%s: %w", rec.ID, err)
+			}
+		}
+	}
+	for _, report := range c.Reports {
+		for _, e := range report.Evidence {
+			// A producer reports on its source and its tests. What the attester
+			// derives and observes itself, it takes from nobody.
+			if e.Type != evidence.TestResult.URI {
+				return nil, fmt.Errorf("claims: step %s reports %.100q; a producer's evidence is %s only", report.Step, e.Type, evidence.TestResult.URI)
+			}
+			if err := add(e, func(evidence.Type) evidence.Tier { return evidence.Reported }); err != nil {
+				return nil, fmt.Errorf("claims of step %s: %w", report.Step, err)
+			}
+		}
+	}
+	sort.SliceStable(all, func(i, j int) bool { return order(all[i].typ) < order(all[j].typ) })
+	return all, nil
+}
+
+func order(t evidence.Type) int {
+	return slices.IndexFunc(evidence.Types(), func(o evidence.Type) bool { return o.URI == t.URI })
+}
+
+// sign signs one statement, or finds the bundle that an earlier run signed with
+// the same key. A remembered bundle is verified like any other.
+func (a *app) sign(ctx context.Context, signer *attest.Signer, s statement) ([]byte, bool, error) {
+	sum := sha256.Sum256(append([]byte(signer.Hint()+"\n"), s.bytes...))
+	file := filepath.Join(a.host.Home, "cache", string(step.ZoneAttest), "bundles", hex.EncodeToString(sum[:])+".json")
+	if b, err := readBounded(file, attest.MaxBundle); err == nil && signer.Made(b, s.bytes) {
+		return b, true, nil
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, err
+	}
+	b, err := attest.Sign(ctx, signer, s.bytes)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := writeFile(file, b, 0o600); err != nil {
+		return nil, false, fmt.Errorf("keep the signature: %w", err)
+	}
+	return b, false, nil
+}
+
+// createdOf is the time on referrers: the image's own, so that the same evidence
+// has the same digest whenever it is attached.
+func createdOf(inputs map[string]json.RawMessage) (time.Time, error) {
+	var text string
+	if raw, ok := inputs["created"]; ok {
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return time.Time{}, step.Usagef("input created: %w", err)
+		}
+	}
+	if text == "" {
+		return time.Unix(0, 0).UTC(), nil
+	}
+	return step.Time("created", text)
+}
+
+// databaseOf says which vulnerability database was used.
+func databaseOf(records []provenance.NodeRecord) string {
+	for _, r := range records {
+		var out struct {
+			Source  string      `json:"source"`
+			Digest  step.Digest `json:"digest"`
+			Updated string      `json:"updated"`
+			Small   bool        `json:"small"`
+		}
+		if r.Step == "vulndb" && json.Unmarshal(r.Output, &out) == nil {
+			s := fmt.Sprintf("%s, %.19s, updated %s", out.Source, out.Digest, out.Updated)
+			if out.Small {
+				s += " (a small one, made from a few advisory records: not for real use)"
+			}
+			return s
+		}
+	}
+	return "none"
+}
+
+// observer passes events to the parent that gave a descriptor, or shows them.
+func (a *app) observer(fd int, title string) (func(run.Event), func()) {
+	if sink := eventSink(fd); sink != nil {
+		return sink, func() {}
+	}
+	show := newProgress(a, title)
+	return show.observe, show.close
+}
+
+// readBounded reads a file of at most limit bytes.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
+	}
+	return b, nil
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/pavedpaths/paths/pathsdk/policy"
+	"github.com/pavedpaths/paths/pathsdk/step"
+)
+
+// writeVerdict prints a verdict for people: outcome, level, findings, waivers.
+func writeVerdict(w io.Writer, passed bool, level policy.Level, findings []policy.Finding, waivers []policy.Waiver, kev string) {
+	outcome := "PASSED"
+	if !passed {
+		outcome = "FAILED"
+	}
+	fmt.Fprintf(w, "verdict    %s\n", outcome)
+	fmt.Fprintf(w, "level      SLSA Build L%d, computed from observed facts\n", level.Build)
+	for _, r := range level.Reasons {
+		mark := "+"
+		if !r.Holds {
+			mark = "-"
+		}
+		fmt.Fprintf(w, "           %s L%d %s: %s\n", mark, r.Level, r.Need, r.Why)
+	}
+	fmt.Fprintf(w, "KEV        %s\n", kev)
+	for _, f := range findings {
+		state := f.Severity
+		if f.Waived {
+			state = "waived"
+		}
+		fmt.Fprintf(w, "%-10s %s: %s\n", state, f.Rule, f.Reason)
+		for i, d := range f.Details {
+			if i == 10 {
+				fmt.Fprintf(w, "           … and %d more; -o json shows all\n", len(f.Details)-i)
+				break
+			}
+			fmt.Fprintf(w, "           %s\n", clean(d))
+		}
+		if !f.Waived {
+			fmt.Fprintf(w, "           fix: %s\n", f.Fix)
+		}
+	}
+	for _, x := range waivers {
+		fmt.Fprintf(w, "waiver     %s until %s (%s): %s\n", clean(x.ID), clean(x.Expires), x.State, clean(x.Reason))
+	}
+}
+
+func writeEvidence(w io.Writer, evidence []policy.EvidenceStatus) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\nEVIDENCE\tON\tTIER\tSIGNER\tSTATUS\tREFERRER")
+	for _, e := range evidence {
+		status := e.Status
+		if e.Why != "" {
+			status += ": " + clean(e.Why)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", shortType(e.Type), e.Subject.Short(), e.Tier, e.Signer, status, e.Digest.Short())
+	}
+	t.Flush()
+}
+
+// gateOf makes a failed verdict the error that exits with 3.
+func gateOf(v policy.Verdict) error {
+	if v.Passed {
+		return nil
+	}
+	gate := &step.GateError{Gate: "policy " + v.Policy.Name, Fix: "see the fix of each finding above"}
+	for _, f := range v.Findings {
+		if f.Severity == "error" && !f.Waived {
+			gate.Findings = append(gate.Findings, f.Rule+": "+f.Reason)
+		}
+	}
+	return gate
+}

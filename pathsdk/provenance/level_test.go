@@ -1,0 +1,177 @@
+package provenance_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/provenance"
+)
+
+// hosted are the facts of a platform that supports L3.
+func hosted() []provenance.Fact {
+	return []provenance.Fact{
+		{Name: provenance.FactHost, Value: provenance.HostTekton, How: "Kubernetes API"},
+		{Name: provenance.FactSource, Value: provenance.SourceControlPlane, How: "Kubernetes API"},
+		{Name: provenance.FactEphemeral, Value: "true", How: "a pod for each build"},
+		{Name: provenance.FactCaches, Value: provenance.CachesPrivate, How: "no volume is shared"},
+		{Name: provenance.FactKeys, Value: provenance.KeysUnreachable, How: "signing has its own namespace"},
+	}
+}
+
+func with(t testing.TB, facts []provenance.Fact) evidence.ProvenanceV1 {
+	b := sample()
+	b.Record.Facts = facts
+	return predicate(t, b)
+}
+
+func without(name string) []provenance.Fact {
+	return slices.DeleteFunc(hosted(), func(f provenance.Fact) bool { return f.Name == name })
+}
+
+func changed(name, value string) []provenance.Fact {
+	fs := hosted()
+	for i := range fs {
+		if fs[i].Name == name {
+			fs[i].Value = value
+		}
+	}
+	return fs
+}
+
+func TestLevel(t *testing.T) {
+	open := provenance.Workstation(provenance.Fence{})
+	fenced := provenance.Workstation(provenance.Fence{Landlock: true, Namespaces: true, NoNetwork: true})
+	tests := []struct {
+		name    string
+		facts   []provenance.Fact
+		trusted int
+		want    int
+	}{
+		{"no facts", nil, 3, 1},
+		{"workstation", fenced, 3, 1},
+		{"workstation, trusted for L1", fenced, 1, 1},
+		{"workstation without a fence", open, 3, 1},
+		{"signer trusted for nothing", fenced, 0, 0},
+		{"negative trust", fenced, -1, 0},
+		{"platform", hosted(), 3, 3},
+		{"platform, trusted beyond L3", hosted(), 9, 3},
+		{"platform, trusted for L2", hosted(), 2, 2},
+		{"platform, trusted for L1", hosted(), 1, 1},
+		{"host unknown", without(provenance.FactHost), 3, 1},
+		{"odd host", changed(provenance.FactHost, "laptop"), 3, 1},
+		{"platform's builder wrote it itself", changed(provenance.FactSource, provenance.SourceRunner), 3, 1},
+		{"source unknown", without(provenance.FactSource), 3, 1},
+		{"shared caches", changed(provenance.FactCaches, provenance.CachesShared), 3, 2},
+		{"caches unknown", without(provenance.FactCaches), 3, 2},
+		{"keys in reach", changed(provenance.FactKeys, provenance.KeysReachable), 3, 2},
+		{"keys unknown", without(provenance.FactKeys), 3, 2},
+		{"long-lived machine", changed(provenance.FactEphemeral, "false"), 3, 2},
+		{"ephemeral unknown", without(provenance.FactEphemeral), 3, 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, reasons := provenance.Level(with(t, tt.facts), tt.trusted)
+			if got != tt.want {
+				t.Errorf("level %d, want %d", got, tt.want)
+			}
+			// The reasons tell the same story: everything up to the level holds,
+			// and something of the next does not.
+			missing := 0
+			for _, r := range reasons {
+				if r.Need == "" || r.Why == "" {
+					t.Errorf("a reason that says nothing: %+v", r)
+				}
+				if r.Level <= got && !r.Holds {
+					t.Errorf("level %d although %q does not hold", got, r.Need)
+				}
+				if r.Level == got+1 && !r.Holds {
+					missing++
+				}
+			}
+			if got < provenance.MaxLevel && missing == 0 {
+				t.Errorf("nothing says why the level is not %d", got+1)
+			}
+		})
+	}
+}
+
+// TestLevelNeedsInputs takes away what L1 asks of provenance.
+func TestLevelNeedsInputs(t *testing.T) {
+	tests := map[string]func(*evidence.ProvenanceV1){
+		"no builder":    func(p *evidence.ProvenanceV1) { p.RunDetails.Builder.ID = "" },
+		"no build type": func(p *evidence.ProvenanceV1) { p.BuildDefinition.BuildType = "" },
+		"no inputs":     func(p *evidence.ProvenanceV1) { p.BuildDefinition.ResolvedDependencies = nil },
+		"no source":     func(p *evidence.ProvenanceV1) { p.BuildDefinition.ResolvedDependencies[0].Name = "other" },
+		"two sources":   func(p *evidence.ProvenanceV1) { p.BuildDefinition.ResolvedDependencies[2].Name = "source" },
+		"an input without digest": func(p *evidence.ProvenanceV1) {
+			p.BuildDefinition.ResolvedDependencies[3].Digest = nil
+		},
+	}
+	for name, change := range tests {
+		p := with(t, hosted())
+		change(&p)
+		if got, _ := provenance.Level(p, 3); got != 0 {
+			t.Errorf("%s: level %d", name, got)
+		}
+	}
+	p := with(t, hosted())
+	p.BuildDefinition.BuildType = "https://example.com/other"
+	if got, _ := provenance.Level(p, 3); got != 2 {
+		t.Errorf("unknown build type: level %d, want 2: nobody knows whether its parameters are complete", got)
+	}
+	p = with(t, hosted())
+	delete(p.BuildDefinition.ExternalParameters, "inputs")
+	if got, _ := provenance.Level(p, 3); got != 2 {
+		t.Errorf("incomplete parameters: level %d, want 2", got)
+	}
+}
+
+// TestNothingClaimsALevel puts claims wherever a producer could.
+func TestNothingClaimsALevel(t *testing.T) {
+	b := sample()
+	b.Record.Inputs["level"] = json.RawMessage(`3`)
+	b.Record.Config = json.RawMessage(`{"facts":[{"name":"host","value":"tekton","how":"I say so"}],"level":3}`)
+	p := predicate(t, b)
+	p.BuildDefinition.InternalParameters["level"] = json.RawMessage(`"SLSA_BUILD_LEVEL_3"`)
+	if got, _ := provenance.Level(p, 3); got != 1 {
+		t.Errorf("level %d, want 1", got)
+	}
+	for name, raw := range map[string]string{
+		"no list":         `{"host":"tekton"}`,
+		"contradiction":   `[{"name":"host","value":"tekton","how":"x"},{"name":"host","value":"workstation","how":"x"}]`,
+		"nobody says how": `[{"name":"host","value":"tekton","how":""}]`,
+	} {
+		p := with(t, hosted())
+		p.BuildDefinition.InternalParameters["facts"] = json.RawMessage(raw)
+		if _, err := provenance.Facts(p); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if got, _ := provenance.Level(p, 3); got != 1 {
+			t.Errorf("%s: level %d, want 1", name, got)
+		}
+	}
+}
+
+func TestWorkstation(t *testing.T) {
+	for _, f := range []provenance.Fence{{}, {Landlock: true}, {Namespaces: true, NoNetwork: true}, {Landlock: true, Namespaces: true, NoNetwork: true, Detail: "Landlock ABI 5"}} {
+		by := map[string]provenance.Fact{}
+		for _, fact := range provenance.Workstation(f) {
+			if _, ok := by[fact.Name]; ok || fact.Value == "" || fact.How == "" {
+				t.Errorf("fact %+v", fact)
+			}
+			by[fact.Name] = fact
+		}
+		if (by[provenance.FactKeys].Value == provenance.KeysUnreachable) != (f.Landlock || f.Namespaces) {
+			t.Errorf("%+v: keys are %s", f, by[provenance.FactKeys].Value)
+		}
+		if (by[provenance.FactNetwork].Value == provenance.NetworkNone) != f.NoNetwork {
+			t.Errorf("%+v: network is %s", f, by[provenance.FactNetwork].Value)
+		}
+		if !strings.Contains(by[provenance.FactFence].How, f.Detail) {
+			t.Errorf("%+v: detail is lost", f)
+		}
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !cgo
+
+package fence
+
+const withCgo = false
