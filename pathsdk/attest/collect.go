@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -59,9 +60,10 @@ func Collect(ctx context.Context, s oci.Store, images []oci.Image, t *Trust) ([]
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetches)
+	seen := &checked{by: map[v1.Hash]*result{}}
 	for i := range found {
 		g.Go(func() error {
-			found[i].read(gctx, s, t)
+			found[i].read(gctx, s, t, seen)
 			return gctx.Err()
 		})
 	}
@@ -72,51 +74,83 @@ func Collect(ctx context.Context, s oci.Store, images []oci.Image, t *Trust) ([]
 }
 
 // read fetches and verifies one referrer.
-func (f *Found) read(ctx context.Context, s oci.Store, t *Trust) {
-	b, err := readBundle(ctx, s, f.Digest, f.Image)
+func (f *Found) read(ctx context.Context, s oci.Store, t *Trust, seen *checked) {
+	layer, err := bundleOf(ctx, s, f.Digest, f.Image)
 	if err != nil {
 		f.Err = err
 		return
 	}
-	v, err := check(t, b)
-	f.PredicateType = v.Statement.PredicateType
-	if err != nil {
-		f.Err = err
+	r := seen.result(layer.Digest)
+	r.once.Do(func() { r.check(ctx, s, t, layer) })
+	f.PredicateType = r.predicateType
+	if r.err != nil {
+		f.Err = r.err
 		return
 	}
-	if sub := v.Statement.Subject.Digest; sub != f.Image && f.PredicateType != evidence.TestResult.URI {
+	if sub := r.v.Statement.Subject.Digest; sub != f.Image && f.PredicateType != evidence.TestResult.URI {
 		f.Err = fmt.Errorf("the statement is about %s, but it hangs on %s", sub, f.Image)
 		return
 	}
-	f.Verified = &v
+	f.Verified = r.v
 }
 
-// readBundle reads the one bundle of a referrer.
-func readBundle(ctx context.Context, s oci.Store, d, image step.Digest) ([]byte, error) {
+// checked remembers bundles by digest. One bundle may hang on many images, and
+// whoever can push may hang one of ours on an image ten thousand times, each
+// time in another manifest: it is read, verified and kept once.
+type checked struct {
+	mu sync.Mutex
+	by map[v1.Hash]*result
+}
+
+type result struct {
+	once          sync.Once
+	predicateType string
+	v             *Verified
+	err           error
+}
+
+func (c *checked) result(h v1.Hash) *result {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.by[h]
+	if !ok {
+		r = &result{}
+		c.by[h] = r
+	}
+	return r
+}
+
+func (r *result) check(ctx context.Context, s oci.Store, t *Trust, layer v1.Descriptor) {
+	b, err := oci.ReadBlob(ctx, s, layer, MaxBundle)
+	if err != nil {
+		r.err = fmt.Errorf("read bundle: %w", err)
+		return
+	}
+	v, err := check(t, b)
+	r.predicateType, r.err = v.Statement.PredicateType, err
+	if err == nil {
+		r.v = &v
+	}
+}
+
+// bundleOf finds the one bundle of a referrer.
+func bundleOf(ctx context.Context, s oci.Store, d, image step.Digest) (v1.Descriptor, error) {
 	m, err := s.Manifest(ctx, d)
 	if err != nil {
-		return nil, fmt.Errorf("read referrer: %w", err)
+		return v1.Descriptor{}, fmt.Errorf("read referrer: %w", err)
 	}
 	c, err := m.Content()
 	if err != nil {
-		return nil, fmt.Errorf("read referrer: %w", err)
+		return v1.Descriptor{}, fmt.Errorf("read referrer: %w", err)
 	}
 	if c.ArtifactType != BundleType {
-		return nil, fmt.Errorf("%w: artifact type %.80q", errNoBundle, c.ArtifactType)
+		return v1.Descriptor{}, fmt.Errorf("%w: artifact type %.80q", errNoBundle, c.ArtifactType)
 	}
 	if c.Subject == nil || oci.Digest(*c.Subject) != image {
-		return nil, fmt.Errorf("the referrer's subject is not %s, which it is listed for", image)
+		return v1.Descriptor{}, fmt.Errorf("the referrer's subject is not %s, which it is listed for", image)
 	}
 	if len(c.Layers) != 1 || string(c.Layers[0].MediaType) != BundleType {
-		return nil, fmt.Errorf("the referrer has %d layers, want one of type %s", len(c.Layers), BundleType)
+		return v1.Descriptor{}, fmt.Errorf("the referrer has %d layers, want one of type %s", len(c.Layers), BundleType)
 	}
-	return readBlob(ctx, s, c.Layers[0])
-}
-
-func readBlob(ctx context.Context, s oci.Store, d v1.Descriptor) ([]byte, error) {
-	b, err := oci.ReadBlob(ctx, s, d, MaxBundle)
-	if err != nil {
-		return nil, fmt.Errorf("read bundle: %w", err)
-	}
-	return b, nil
+	return c.Layers[0], nil
 }

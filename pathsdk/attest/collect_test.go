@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -185,6 +187,44 @@ func TestCollectFromBrokenStores(t *testing.T) {
 	cancel()
 	if _, err := attest.Collect(ctx, p.store, images, trust); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// countingStore counts how often blobs are read.
+type countingStore struct {
+	oci.Store
+	blobs atomic.Int32
+}
+
+func (c *countingStore) Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	c.blobs.Add(1)
+	return c.Store.Blob(ctx, d)
+}
+
+// TestReplayedBundle hangs one valid bundle on an image many times: that costs
+// one verification.
+func TestReplayedBundle(t *testing.T) {
+	attester, _, trust := home(t)
+	p := newPlace(t, "layout")
+	b := signed(t, attester, statement(t, evidence.SCAI, p.image.Digest, evidence.Derived))
+	const times = 50
+	for i := range times {
+		if _, err := attest.Attach(t.Context(), p.store, p.image.Descriptor, b, evidence.SCAI.URI, created.Add(time.Duration(i)*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &countingStore{Store: p.store}
+	found, err := attest.Collect(t.Context(), s, []oci.Image{p.image}, trust)
+	if err != nil || len(found) != times {
+		t.Fatalf("found %d, %v", len(found), err)
+	}
+	for _, f := range found {
+		if f.Err != nil || f.Verified != found[0].Verified {
+			t.Errorf("got %+v", f)
+		}
+	}
+	if n := s.blobs.Load(); n != 1 {
+		t.Errorf("the bundle was read %d times", n)
 	}
 }
 

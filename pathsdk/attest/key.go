@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 
@@ -24,8 +25,10 @@ import (
 
 const (
 	maxKeyFile = 64 << 10
-	pemPlain   = "PRIVATE KEY"
-	pemPublic  = "PUBLIC KEY"
+	// tempPattern names files before they get their name.
+	tempPattern = ".new-*"
+	pemPlain    = "PRIVATE KEY"
+	pemPublic   = "PUBLIC KEY"
 	// pemSealed and pemSealedOld are the PEM types of encrypted keys that cosign
 	// writes and reads.
 	pemSealed    = "ENCRYPTED SIGSTORE PRIVATE KEY"
@@ -76,6 +79,7 @@ func CreateKey(dir, name string, passphrase Passphrase) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	removeStale(dir)
 	// The key appears under its name in one step, whole: a link fails if the name
 	// is taken, where a rename would replace what is there.
 	tmp, err := writeTemp(dir, text, 0o600)
@@ -257,9 +261,20 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return readLimited(f, path, limit)
 }
 
+// removeStale removes what processes left behind that died while they wrote a
+// key. Younger files may belong to a process that still writes.
+func removeStale(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, tempPattern)) // the pattern is valid
+	for _, path := range left {
+		if fi, err := os.Lstat(path); err == nil && time.Since(fi.ModTime()) > time.Hour {
+			os.Remove(path)
+		}
+	}
+}
+
 // writeTemp writes a new file with a random name and makes it durable.
 func writeTemp(dir string, content []byte, perm fs.FileMode) (string, error) {
-	f, err := os.CreateTemp(dir, ".new-*") // made with 0600
+	f, err := os.CreateTemp(dir, tempPattern) // made with 0600
 	if err != nil {
 		return "", err
 	}

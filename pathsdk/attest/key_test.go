@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 
@@ -24,6 +25,19 @@ func secret(s string) attest.Passphrase {
 
 func TestCreateKey(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
+	// Processes died here: one long ago, one might still be alive.
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, age := range map[string]time.Duration{".new-old": 2 * time.Hour, ".new-young": 0} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, time.Time{}, time.Now().Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	made, err := attest.CreateKey(dir, "a", nil)
 	if err != nil || !made {
 		t.Fatalf("first: %v, %v", made, err)
@@ -60,7 +74,7 @@ func TestCreateKey(t *testing.T) {
 		t.Error("another public key")
 	}
 	left, err := filepath.Glob(dir + "/.new-*")
-	if err != nil || len(left) > 0 {
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != ".new-young" {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	for _, name := range []string{"", "../x", "a/b", ".hidden"} {

@@ -17,10 +17,10 @@ func (s *Signer) Made(b, statement []byte) bool {
 	if err != nil || !bytes.Equal(payload, statement) {
 		return false
 	}
-	env := bun.GetDsseEnvelope()
-	if env == nil || len(env.GetSignatures()) != 1 {
+	// Neither is signed, but Verify relies on both.
+	if bun.MediaType != BundleType || bun.GetVerificationMaterial().GetPublicKey().GetHint() != s.hint {
 		return false
 	}
 	sum := sha256.Sum256(dsse.PAE(evidence.PayloadType, payload))
-	return ecdsa.VerifyASN1(&s.key.PublicKey, sum[:], env.GetSignatures()[0].GetSig())
+	return ecdsa.VerifyASN1(&s.key.PublicKey, sum[:], bun.GetDsseEnvelope().GetSignatures()[0].GetSig())
 }

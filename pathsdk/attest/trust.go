@@ -39,7 +39,7 @@ const (
 // given locally and never read from a registry. A Trust does not change, and
 // may be used by several goroutines.
 type Trust struct {
-	signers map[string]TrustedSigner // by the hint of their key
+	signers  map[string]TrustedSigner // by the hint of their key
 	material root.TrustedMaterial
 }
 

@@ -266,6 +266,34 @@ func TestForgedBundles(t *testing.T) {
 	}
 }
 
+func TestMade(t *testing.T) {
+	attester, verifier, _ := home(t)
+	st := statement(t, evidence.Vulns, imageDigest, evidence.Derived)
+	good := signed(t, attester, st)
+	if !attester.Made(good, st) {
+		t.Error("a signer does not know its own bundle")
+	}
+	if verifier.Made(good, st) {
+		t.Error("a signer takes another's bundle for its own")
+	}
+	if attester.Made(good, statement(t, evidence.Vulns, sourceDigest, evidence.Derived)) {
+		t.Error("a bundle of another statement is taken")
+	}
+	for name, b := range map[string][]byte{
+		"none": nil,
+		"hint": edit(t, good, func(p *protobundle.Bundle) { p.GetVerificationMaterial().GetPublicKey().Hint = verifier.Hint() }),
+		"certificate": edit(t, good, func(p *protobundle.Bundle) {
+			p.VerificationMaterial.Content = &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: []byte("x")}}
+		}),
+		"media type": edit(t, good, func(p *protobundle.Bundle) { p.MediaType = "application/vnd.dev.sigstore.bundle.v0.2+json" }),
+		"signature":  edit(t, good, func(p *protobundle.Bundle) { p.GetDsseEnvelope().Signatures[0].Sig[20] ^= 1 }),
+	} {
+		if attester.Made(b, st) {
+			t.Errorf("%s changed: still taken", name)
+		}
+	}
+}
+
 // TestEveryFlippedByteFails changes every byte of a bundle in turn. Only bytes
 // that mean nothing may change without harm: there are none, since the JSON has
 // no white space; what decodes to the same bundle, such as a padding bit of

@@ -142,7 +142,7 @@ func (f *fences) weakest() provenance.Fence {
 
 func fenceOf(r fence.Report) provenance.Fence {
 	return provenance.Fence{
-		Landlock: r.Landlock > 0, Namespaces: r.Root && r.PIDNS, NoNetwork: r.Offline(), Detail: r.Mechanism(),
+		Landlock: r.Landlock > 0, Namespaces: r.Root && r.PIDNS, NoNetwork: r.NetNS, Detail: r.Mechanism(),
 	}
 }
 

@@ -89,6 +89,9 @@ type plan struct {
 }
 
 func run(ctx context.Context, env step.Env, in Inputs, environ *sync.Mutex) (Output, error) {
+	if ctx.Err() != nil {
+		return Output{}, context.Cause(ctx)
+	}
 	p, err := newPlan(ctx, in)
 	if err != nil {
 		return Output{}, err

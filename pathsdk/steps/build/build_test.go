@@ -22,6 +22,7 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/internal/baseimage"
 	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/step"
+	"github.com/pavedpaths/paths/pathsdk/step/steptest"
 	"github.com/pavedpaths/paths/pathsdk/steps/build"
 )
 
@@ -40,11 +41,10 @@ const zero = "sha256:00000000000000000000000000000000000000000000000000000000000
 
 func newWorld(t testing.TB, files map[string]string, platforms ...string) *world {
 	t.Helper()
-	out, err := exec.Command("go", "env", "GOROOT", "GOMODCACHE").Output()
+	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := strings.Fields(string(out))
 	w := &world{src: t.TempDir(), cache: t.TempDir()}
 	for name, content := range files {
 		p := filepath.Join(w.src, name)
@@ -61,10 +61,55 @@ func newWorld(t testing.TB, files map[string]string, platforms ...string) *world
 	}
 	base, digest := scratch(t, platforms)
 	w.in = map[string]any{
-		"source": w.src, "sourceDigest": zero, "modules": modules, "modcache": l[1], "goroot": l[0], "toolchainDigest": zero,
+		"source": w.src, "sourceDigest": zero, "modules": modules, "modcache": moduleCache(t), "goroot": strings.TrimSpace(string(out)), "toolchainDigest": zero,
 		"base": base, "baseDigest": digest, "platforms": platforms,
 	}
 	return w
+}
+
+// moduleCache is one with the only module that the service needs, from the
+// cache of whoever runs the test.
+func moduleCache(t testing.TB) string {
+	t.Helper()
+	theirs, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	const mod = "golang.org/x/mod@v0.35.0"
+	if err := os.CopyFS(filepath.Join(dir, mod), os.DirFS(filepath.Join(strings.TrimSpace(string(theirs)), mod))); err != nil {
+		t.Fatal(err)
+	}
+	at := filepath.Join("cache", "download", "golang.org", "x", "mod", "@v")
+	for _, suffix := range []string{".info", ".mod", ".ziphash"} {
+		b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(theirs)), at, "v0.35.0"+suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Join(dir, at), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, at, "v0.35.0"+suffix), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// sums are the lines of this repository's own go.sum for the module.
+func sums(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile("../../../go.sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s strings.Builder
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "golang.org/x/mod v0.35.0") {
+			s.WriteString(line)
+		}
+	}
+	return s.String()
 }
 
 func scratch(t testing.TB, platforms []string) (string, step.Digest) {
@@ -116,10 +161,12 @@ func (w *world) run(t testing.TB) (build.Output, error) {
 
 // service needs little of the standard library, so that a cold cache costs
 // seconds and not minutes.
-func service() map[string]string {
+func service(t testing.TB) map[string]string {
+	t.Helper()
 	return map[string]string{
-		"go.mod":            "module example.com/team/Hello/v2\n\ngo 1.24.0\n",
-		"main.go":           "package main\n\nvar version = \"none\"\n\nfunc main() { println(version) }\n",
+		"go.mod":            "module example.com/team/Hello/v2\n\ngo 1.25.0\n\nrequire golang.org/x/mod v0.35.0\n",
+		"go.sum":            sums(t),
+		"main.go":           "package main\n\nimport \"golang.org/x/mod/semver\"\n\nvar version = \"none\"\n\nfunc main() { println(version, semver.Canonical(\"v1\")) }\n",
 		"kodata/index.html": "<p>hello</p>\n",
 		"tools/gen.go":      "//go:build ignore\n\npackage main\n\nfunc main() {}\n",
 		"tools/lib.go":      "package tools\n",
@@ -178,6 +225,12 @@ func binary(t testing.TB, img v1.Image) []byte {
 // seconds.
 func TestBuild(t *testing.T) {
 	cache := t.TempDir()
+	t.Run("conforms", func(t *testing.T) {
+		steptest.Run(t, build.New(), steptest.Case{
+			In:  newWorld(t, service(t), "linux/amd64").in,
+			Env: func(_ *testing.T, env *step.Env) { env.Cache = cache },
+		})
+	})
 	t.Run("reproducible", func(t *testing.T) { testReproducible(t, cache) })
 	t.Run("one platform", func(t *testing.T) { testOnePlatform(t, cache) })
 	t.Run("compile error", func(t *testing.T) { testCompileError(t, cache) })
@@ -188,7 +241,7 @@ func TestBuild(t *testing.T) {
 func testReproducible(t *testing.T, cache string) {
 	var first build.Output
 	for i := range 2 {
-		w := newWorld(t, service(), "linux/arm64", "linux/amd64")
+		w := newWorld(t, service(t), "linux/arm64", "linux/amd64")
 		if i == 0 {
 			w.cache = cache
 		}
@@ -282,7 +335,7 @@ func testReproducible(t *testing.T, cache string) {
 }
 
 func testOnePlatform(t *testing.T, cache string) {
-	w := newWorld(t, service(), "linux/amd64")
+	w := newWorld(t, service(t), "linux/amd64")
 	w.cache = cache
 	w.in["name"] = "team/greeter"
 	t.Setenv("GOFLAGS", "-tags=poison")
@@ -328,7 +381,7 @@ func testOnePlatform(t *testing.T, cache string) {
 }
 
 func testCompileError(t *testing.T, cache string) {
-	files := service()
+	files := service(t)
 	files["main.go"] = "package main\n\nfunc main() { undefined() }\n"
 	w := newWorld(t, files, "linux/amd64")
 	w.cache = cache
@@ -376,7 +429,7 @@ func TestRefuses(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			files := service()
+			files := service(t)
 			if c.change != nil {
 				c.change(files)
 			}

@@ -65,6 +65,9 @@ func New() step.Step {
 }
 
 func run(ctx context.Context, env step.Env, in Inputs) (Output, []step.Evidence, error) {
+	if ctx.Err() != nil {
+		return Output{}, nil, context.Cause(ctx)
+	}
 	platforms, err := baseimage.Platforms(in.Platforms)
 	if err != nil {
 		return Output{}, nil, err

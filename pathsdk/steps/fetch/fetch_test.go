@@ -21,6 +21,7 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/internal/gomod"
 	"github.com/pavedpaths/paths/pathsdk/internal/tree"
 	"github.com/pavedpaths/paths/pathsdk/step"
+	"github.com/pavedpaths/paths/pathsdk/step/steptest"
 	"github.com/pavedpaths/paths/pathsdk/steps/fetch"
 )
 
@@ -165,6 +166,11 @@ func sumLines(t testing.TB, prefix string) string {
 		t.Fatalf("go.sum has no %q", prefix)
 	}
 	return s.String()
+}
+
+func TestConformance(t *testing.T) {
+	w := newWorld(t, service(t))
+	steptest.Run(t, fetch.New(), steptest.Case{In: w.in, Volatile: []string{"modcache"}})
 }
 
 func TestFetchThenBuildOffline(t *testing.T) {

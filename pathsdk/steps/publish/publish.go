@@ -53,6 +53,9 @@ func New() step.Step {
 }
 
 func run(ctx context.Context, env step.Env, in Inputs) (Output, []step.Evidence, error) {
+	if ctx.Err() != nil {
+		return Output{}, nil, context.Cause(ctx)
+	}
 	modules, err := readModules(string(in.Modules))
 	if err != nil {
 		return Output{}, nil, fmt.Errorf("modules: %w", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/internal/baseimage"
 	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/step"
+	"github.com/pavedpaths/paths/pathsdk/step/steptest"
 	"github.com/pavedpaths/paths/pathsdk/steps/publish"
 )
 
@@ -81,6 +82,10 @@ func (w *world) run(t testing.TB) (publish.Output, error) {
 		t.Fatal(err)
 	}
 	return out, nil
+}
+
+func TestConformance(t *testing.T) {
+	steptest.Run(t, publish.New(), steptest.Case{In: newWorld(t).in})
 }
 
 func TestPublish(t *testing.T) {

@@ -59,6 +59,9 @@ func New() step.Step {
 }
 
 func run(ctx context.Context, env step.Env, in Inputs) (Output, []step.Evidence, error) {
+	if ctx.Err() != nil {
+		return Output{}, nil, context.Cause(ctx)
+	}
 	staging, err := oci.OpenLayout(string(in.Staging))
 	if err != nil {
 		return Output{}, nil, err

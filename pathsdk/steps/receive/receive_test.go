@@ -19,6 +19,7 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/internal/tree"
 	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/step"
+	"github.com/pavedpaths/paths/pathsdk/step/steptest"
 	"github.com/pavedpaths/paths/pathsdk/steps/receive"
 )
 
@@ -80,6 +81,11 @@ func newWorld(t testing.TB) *world {
 // run writes the claims and receives them.
 func (w *world) run(t testing.TB, image step.Digest) (receive.Output, string, error) {
 	t.Helper()
+	return w.receive(t, image, w.write(t))
+}
+
+func (w *world) write(t testing.TB) step.Digest {
+	t.Helper()
 	w.claims.Source = oci.DigestOf(w.tarball)
 	for _, r := range w.claims.Reports {
 		for i := range r.Evidence {
@@ -94,7 +100,7 @@ func (w *world) run(t testing.TB, image step.Digest) (receive.Output, string, er
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w.receive(t, image, d)
+	return d
 }
 
 func (w *world) receive(t testing.TB, image, d step.Digest) (receive.Output, string, error) {
@@ -117,6 +123,11 @@ func (w *world) receive(t testing.TB, image, d step.Digest) (receive.Output, str
 		t.Fatal(err)
 	}
 	return out, parent, nil
+}
+
+func TestConformance(t *testing.T) {
+	w := newWorld(t)
+	steptest.Run(t, receive.New(), steptest.Case{In: map[string]any{"staging": w.layout.Dir(), "image": string(w.image), "claims": string(w.write(t))}})
 }
 
 func TestReceive(t *testing.T) {

@@ -50,6 +50,9 @@ func (g goTest) run(ctx context.Context) (*results, error) {
 	got.close(timedOut)
 	var exit *exec.ExitError
 	switch {
+	case timedOut && len(got.failed) == 0:
+		return nil, &step.GateError{Gate: "tests", Findings: []string{"the time limit of " + g.in.Timeout.String() + " ran out while packages were still compiled"},
+			Fix: "give the tests more time by testTimeout in paths.yaml"}
 	case timedOut:
 		return got, nil
 	case err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay):

@@ -3,7 +3,6 @@ package test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -17,6 +16,8 @@ type results struct {
 	stray  clip
 	kept   int
 	tests  int
+	// tooMany says that some results are not known, so that it can't pass.
+	tooMany bool
 	// firstTest is called once, when a test starts.
 	firstTest func()
 
@@ -93,6 +94,7 @@ func (r *results) add(line []byte) {
 	s := r.suites[e.Package]
 	if s == nil {
 		if r.tests++; r.tests > maxTests {
+			r.tooMany = true
 			return
 		}
 		s = &suite{name: e.Package, cases: map[string]*testcase{}}
@@ -119,7 +121,7 @@ func (r *results) addTest(s *suite, e event) {
 			r.firstTest = nil
 		}
 		if r.tests++; r.tests > maxTests {
-			s.broken = fmt.Sprintf("more than %d tests", maxTests)
+			r.tooMany = true
 			return
 		}
 		c = &testcase{}
@@ -189,10 +191,15 @@ func (r *results) close(timedOut bool) {
 			r.failed = append(r.failed, s.label())
 		}
 	}
+	if r.tooMany {
+		r.failed = append(r.failed, tooMany)
+	}
 	for _, names := range [][]string{r.passed, r.failed, r.skipped} {
 		slices.Sort(names)
 	}
 }
+
+const tooMany = "[too many tests to keep their results]"
 
 // label names a package that failed as a whole.
 func (s *suite) label() string { return s.name + " [" + s.broken + "]" }
@@ -210,6 +217,9 @@ func (r *results) sorted() []*suite {
 // printed. A test that failed only because a subtest did has none.
 func (r *results) findings() []string {
 	var lines []string
+	if r.tooMany {
+		lines = append(lines, tooMany)
+	}
 	for _, s := range r.sorted() {
 		if s.broken != "" {
 			lines = append(lines, finding(s.label(), r.reason(s)))
