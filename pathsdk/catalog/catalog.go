@@ -7,12 +7,14 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/paths"
 	"github.com/pavedpaths/paths/pathsdk/step"
 	"github.com/pavedpaths/paths/pathsdk/steps/build"
+	"github.com/pavedpaths/paths/pathsdk/steps/custom"
 	"github.com/pavedpaths/paths/pathsdk/steps/fetch"
 	"github.com/pavedpaths/paths/pathsdk/steps/provenance"
 	"github.com/pavedpaths/paths/pathsdk/steps/publish"
 	"github.com/pavedpaths/paths/pathsdk/steps/receive"
 	"github.com/pavedpaths/paths/pathsdk/steps/sbom"
 	"github.com/pavedpaths/paths/pathsdk/steps/scan"
+	"github.com/pavedpaths/paths/pathsdk/steps/test"
 	"github.com/pavedpaths/paths/pathsdk/steps/vulndb"
 )
 
@@ -20,7 +22,9 @@ import (
 func Steps() []step.Step {
 	return []step.Step{
 		fetch.New(),
+		test.New(),
 		build.New(),
+		custom.New(),
 		publish.New(),
 		receive.New(),
 		vulndb.New(),

@@ -158,6 +158,8 @@ func TestHandlerAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, l, newImage(t, "amd64"), "v2")
+	attach(t, l, root, "x")
+	found := "/v2/x/referrers/" + root.Digest.String()
 	blob := "/v2/x/blobs/" + content.Digest.String()
 	for _, tc := range []struct {
 		method, path, header string
@@ -186,6 +188,9 @@ func TestHandlerAnswers(t *testing.T) {
 		{"GET", "/v2/x/tags/list?n=1&last=v1", "", 200, `["v2"]`},
 		{"GET", "/v2/x/tags/list?n=x", "", 400, "PAGINATION"},
 		{"GET", "/v2/x/referrers/" + zeros, "", 200, `"manifests":[]`},
+		{"GET", found, "", 200, `"artifactType":"application/vnd.test+json"`},
+		{"GET", found + "?artifactType=application/vnd.test%2Bjson", "", 200, `"artifactType":"application/vnd.test+json"`},
+		{"GET", found + "?artifactType=a/b", "", 200, `"manifests":[]`},
 		{"GET", "/v2/x/referrers/nonsense", "", 400, "DIGEST_INVALID"},
 		{"POST", "/v2/x/blobs/uploads/", "", 405, "UNSUPPORTED"},
 		{"PUT", "/v2/x/manifests/v1", "", 405, "UNSUPPORTED"},
@@ -218,6 +223,9 @@ func TestHandlerAnswers(t *testing.T) {
 			if err := json.Unmarshal(b, &e); err != nil || len(e.Errors) != 1 || e.Errors[0].Message == "" {
 				t.Errorf("%s %s: error body %s", tc.method, tc.path, b)
 			}
+		}
+		if filtered := resp.Header.Get("OCI-Filters-Applied") != ""; filtered != strings.Contains(tc.path, "artifactType") {
+			t.Errorf("%s %s: says that filters were applied: %v", tc.method, tc.path, filtered)
 		}
 		if tc.status == 405 && resp.Header.Get("Allow") == "" {
 			t.Errorf("%s %s: no Allow header", tc.method, tc.path)

@@ -383,7 +383,8 @@ func TestLayoutIndexEntries(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
-	// A referrer doesn't make the layout ambiguous.
+	put(t, l, newImage(t, "amd64"), strings.Replace(root.Digest.String(), ":", "-", 1)+".sig")
+	// Neither a referrer nor a signature of cosign 2 makes the layout ambiguous.
 	if d, err := oci.Resolve(ctx, oci.Locator{Dir: dir}); err != nil || d != oci.Digest(root) {
 		t.Errorf("resolved to %s, %v", d, err)
 	}

@@ -124,6 +124,8 @@ func (l *Layout) resolve(ctx context.Context, loc Locator) (step.Digest, error) 
 		switch {
 		case t != "" && t == loc.Tag:
 			return d, nil
+		case companionTag(t):
+			// Hangs on an image that has a tag or a digest of its own.
 		case t != "":
 			tags[t], tagged[d] = true, true
 		case isManifestType(desc.MediaType):
@@ -148,6 +150,20 @@ func (l *Layout) resolve(ctx context.Context, loc Locator) (step.Digest, error) 
 		return "", fmt.Errorf("layout %s: %w: it holds no image", l.dir, ErrNotFound)
 	}
 	return "", step.Usagef("layout %s holds %d images: %s, or name a digest", l.dir, len(found), offer(names))
+}
+
+// companionTag reports whether a tag is derived from another manifest's digest,
+// as cosign 2 and the referrers tag schema do.
+func companionTag(t string) bool {
+	hex, ok := strings.CutPrefix(t, "sha256-")
+	if !ok || len(hex) < 64 || strings.Trim(hex[:64], "0123456789abcdef") != "" {
+		return false
+	}
+	switch hex[64:] {
+	case "", ".sig", ".att", ".sbom":
+		return true
+	}
+	return false
 }
 
 func offer(tags []string) string {

@@ -291,6 +291,42 @@ func TestRegistryCredentials(t *testing.T) {
 	}
 }
 
+// Most registries hand out tokens: for what is asked, and for what comes later.
+func TestRegistryTokens(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		token func(http.ResponseWriter, *http.Request, http.Handler)
+		ok    bool
+	}{
+		{"good", regtest.Replace("application/json", []byte(`{"token":"t0ken"}`)), true},
+		{"wrong", regtest.Replace("application/json", []byte(`{"token":"other"}`)), false},
+		{"refused", regtest.Status(403), false},
+		{"endless", regtest.Endless("application/json"), false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s, ref, d := pushed(t)
+			_, port, _ := strings.Cut(s.Host, ":")
+			s.Inject(regtest.Fault{Match: regtest.On("GET", "/token"), Times: regtest.Always, Do: tc.token},
+				regtest.Fault{Times: regtest.Always, Do: func(w http.ResponseWriter, r *http.Request, h http.Handler) {
+					if r.Header.Get("Authorization") != "Bearer t0ken" {
+						regtest.Status(401, "WWW-Authenticate", `Bearer realm="http://localhost:`+port+`/token",service="test"`)(w, r, h)
+						return
+					}
+					h.ServeHTTP(w, r)
+				}})
+			w := openRef(t, ref, oci.WithKeychain(authn.NewMultiKeychain()))
+			err := oci.Check(t.Context(), w, d, true)
+			if tc.ok {
+				desc := put(t, w, newImage(t, "amd64"), "v2")
+				attach(t, w, desc, "x")
+			}
+			if tc.ok != (err == nil) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
 // To attach again sends nothing but questions.
 func TestRegistryAttachAgain(t *testing.T) {
 	for _, opts := range [][]regtest.Option{nil, {regtest.WithoutReferrers()}} {
@@ -396,7 +432,7 @@ func TestSettleRestoresWhatWasOverwritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours := attach(t, one, desc, "ours")
+	ours, also := attach(t, one, desc, "ours"), attach(t, one, desc, "ours, too")
 	// The other one had read the tag before we wrote it, and writes it now.
 	m, err := two.Manifest(ctx, before)
 	if err != nil {
@@ -411,7 +447,7 @@ func TestSettleRestoresWhatWasOverwritten(t *testing.T) {
 	if err := oci.Settle(ctx, one); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(sorted(ours, theirs), referrers(t, openRef(t, s.Repo("a/b")), oci.Digest(desc))); diff != "" {
+	if diff := cmp.Diff(sorted(ours, also, theirs), referrers(t, openRef(t, s.Repo("a/b")), oci.Digest(desc))); diff != "" {
 		t.Errorf("referrers (-want +got):\n%s", diff)
 	}
 	s.Requests()

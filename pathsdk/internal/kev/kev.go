@@ -43,8 +43,6 @@ func Parse(r io.Reader) (Catalog, error) {
 	return c, nil
 }
 
-var cve = regexp.MustCompile(`^CVE-\d{4}-\d{4,19}$`)
-
 func parse(b []byte) (Catalog, error) {
 	var doc struct {
 		CatalogVersion  string `json:"catalogVersion"`
@@ -71,6 +69,7 @@ func parse(b []byte) (Catalog, error) {
 	if err != nil {
 		return Catalog{}, fmt.Errorf("dateReleased %.40q is no time", doc.DateReleased)
 	}
+	cve := regexp.MustCompile(`^CVE-\d{4}-\d{4,19}$`)
 	c := Catalog{Version: doc.CatalogVersion, Date: date.UTC(), IDs: make(map[string]bool, len(doc.Vulnerabilities))}
 	for i, v := range doc.Vulnerabilities {
 		if !cve.MatchString(v.CVEID) {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -52,13 +53,16 @@ type Affected struct {
 	Fixed []string `json:"fixed,omitempty"`
 }
 
-var (
-	recordID = regexp.MustCompile(`^(GHSA(-[23456789cfghjmpqrvwx]{4}){3}|GO-\d{4}-\d{4,}|CVE-\d{4}-\d{4,})$`)
-	cveID    = regexp.MustCompile(`^CVE-\d{4}-\d{4,}$`)
-	clause   = regexp.MustCompile(`^(<|<=|>|>=|=) ?\d[0-9A-Za-z.+~-]*$`)
-	plain    = regexp.MustCompile(`^\d[0-9A-Za-z.+~_-]*$`)
-	distro   = regexp.MustCompile(`^(alpine|debian|ubuntu) \d+(\.\d+)?$`)
-)
+// The forms are compiled when they are needed: most runs of the command line
+// make no database.
+var forms = sync.OnceValue(func() (f struct{ id, cve, clause, version, distro *regexp.Regexp }) {
+	f.id = regexp.MustCompile(`^(GHSA(-[23456789cfghjmpqrvwx]{4}){3}|GO-\d{4}-\d{4,}|CVE-\d{4}-\d{4,})$`)
+	f.cve = regexp.MustCompile(`^CVE-\d{4}-\d{4,}$`)
+	f.clause = regexp.MustCompile(`^(<|<=|>|>=|=) ?\d[0-9A-Za-z.+~-]*$`)
+	f.version = regexp.MustCompile(`^\d[0-9A-Za-z.+~_-]*$`)
+	f.distro = regexp.MustCompile(`^(alpine|debian|ubuntu) \d+(\.\d+)?$`)
+	return f
+})
 
 // ParseRecord reads one advisory strictly: unknown fields and values that no
 // scanner could match are errors.
@@ -74,10 +78,10 @@ func ParseRecord(b []byte) (Record, error) {
 }
 
 func (r Record) validate() error {
-	if !recordID.MatchString(r.ID) {
+	if !forms().id.MatchString(r.ID) {
 		return fmt.Errorf("id %q: want a GHSA, GO or CVE id", r.ID)
 	}
-	if r.CVE != "" && !cveID.MatchString(r.CVE) {
+	if r.CVE != "" && !forms().cve.MatchString(r.CVE) {
 		return fmt.Errorf("cve %q: want a form such as CVE-2024-45337", r.CVE)
 	}
 	if strings.TrimSpace(r.Title) == "" {
@@ -110,12 +114,12 @@ func (a Affected) validate() error {
 		return fmt.Errorf("package %q: want a name", a.Package)
 	}
 	for _, v := range a.Fixed {
-		if !plain.MatchString(v) {
+		if !forms().version.MatchString(v) {
 			return fmt.Errorf("fixed %q: want a version without v, such as 0.31.0", v)
 		}
 	}
 	if a.ecosystem() != "go" {
-		if !distro.MatchString(a.Ecosystem) {
+		if !forms().distro.MatchString(a.Ecosystem) {
 			return fmt.Errorf("ecosystem %q: want go, or a distribution such as alpine 3.20", a.Ecosystem)
 		}
 		if len(a.Fixed) != 1 || len(a.Vulnerable) > 0 {
@@ -128,7 +132,7 @@ func (a Affected) validate() error {
 	}
 	for _, v := range a.Vulnerable {
 		for c := range strings.SplitSeq(v, ",") {
-			if !clause.MatchString(strings.TrimSpace(c)) {
+			if !forms().clause.MatchString(strings.TrimSpace(c)) {
 				return fmt.Errorf("vulnerable %q: want a range such as >=5.0.0, <5.2.2", v)
 			}
 		}

@@ -116,6 +116,7 @@ func FuzzReadProgram(f *testing.F) {
 
 func FuzzReadPURL(f *testing.F) {
 	f.Add("golang.org/x/mod", "v0.35.0")
+	f.Add("github.com/BurntSushi/toml", "v2.0.0+incompatible")
 	f.Add("a b/%2F@/?#c", "v1@2")
 	f.Fuzz(func(t *testing.T, path, version string) {
 		if path == "" || strings.Trim(path, "/") != path || strings.Contains(path, "//") || strings.ContainsAny(version, "/") || dirty(path+version) {

@@ -53,6 +53,7 @@ func (d document) spdx() ([]byte, error) {
 		if pid := artifact.ID(id[strings.LastIndexByte(id, '-')+1:]); ids[pid] {
 			inputs[p.PackageSPDXIdentifier] = true
 			p.PackageComment = propRole + "=" + roleInput
+			p.PackageSourceInfo = "named by the build list; in no program of the image"
 			if h := sums[pid]; h != "" {
 				p.PackageChecksums = []spdx.Checksum{{Algorithm: spdx.SHA256, Value: h}}
 			}

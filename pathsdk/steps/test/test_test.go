@@ -70,11 +70,13 @@ type confined struct{ steptest.Execer }
 func (confined) Confine(_, _ []string) []string { return []string{"/usr/bin/env"} }
 
 // warm lets the step use the build cache of the go command that runs this test.
-func warm(t *testing.T, env *step.Env) {
-	t.Helper()
-	env.Exec = confined{}
-	if err := os.Symlink(goEnv(t, "GOCACHE"), filepath.Join(env.Cache, "gocache")); err != nil {
-		t.Fatal(err)
+func warm(t *testing.T) func(*testing.T, *step.Env) {
+	cache := goEnv(t, "GOCACHE") // asked for before a test changes HOME
+	return func(t *testing.T, env *step.Env) {
+		env.Exec = confined{}
+		if err := os.Symlink(cache, filepath.Join(env.Cache, "gocache")); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -112,7 +114,7 @@ func TestLater(t *testing.T) { t.Skip("later") }
 		"main.go": "package main\n\nfunc main() {}\n",
 	}, nil)
 	steptest.Run(t, New(),
-		steptest.Case{In: in, Env: warm, Volatile: []string{"junit", "log"}, Check: func(t *testing.T, r step.Result, env step.Env) {
+		steptest.Case{In: in, Env: warm(t), Volatile: []string{"junit", "log"}, Check: func(t *testing.T, r step.Result, env step.Env) {
 			var out Output
 			if err := json.Unmarshal(r.Output, &out); err != nil {
 				t.Fatal(err)
@@ -147,14 +149,8 @@ func TestLater(t *testing.T) { t.Skip("later") }
 				t.Errorf("JUnit: %v\n%s", err, raw)
 			}
 		}},
-		steptest.Case{Name: "coverage", In: with(in, "minCoverage", 76), Env: warm, Gate: true, Once: true},
-		steptest.Case{Name: "enough", In: with(in, "minCoverage", 75), Env: warm, Once: true},
-		// Without a fence the step works as well, with a cache of its own.
-		steptest.Case{Name: "no fence", In: with(in, "packages", []string{"."}), Once: true, Check: func(t *testing.T, _ step.Result, env step.Env) {
-			if _, err := os.Stat(filepath.Join(env.Cache, "gocache")); err == nil {
-				t.Error("tests that can't be confined had the shared build cache")
-			}
-		}},
+		steptest.Case{Name: "coverage", In: with(in, "minCoverage", 76), Env: warm(t), Gate: true, Once: true},
+		steptest.Case{Name: "enough", In: with(in, "minCoverage", 75), Env: warm(t), Once: true},
 	)
 }
 
@@ -166,6 +162,37 @@ func with(in map[string]any, name string, v any) map[string]any {
 		}
 	}
 	return out
+}
+
+// TestCache is about which build cache the go command gets: the one that builds
+// share, only if tests can be kept out of it.
+func TestCache(t *testing.T) {
+	goroot := t.TempDir()
+	script := "#!/bin/sh\necho \"$GOCACHE\" > \"$HOME/cache\"\n" +
+		`echo '{"Action":"run","Package":"a","Test":"T"}'; echo '{"Action":"pass","Package":"a","Test":"T"}'; echo '{"Action":"pass","Package":"a"}'` + "\n"
+	if err := os.Mkdir(filepath.Join(goroot, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(goroot, "bin", "go"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		exec step.Execer
+		want func(step.Env) string
+	}{
+		{confined{}, func(e step.Env) string { return filepath.Join(e.Cache, "gocache") }},
+		{steptest.Execer{}, func(e step.Env) string { return filepath.Join(e.Work, "gocache") }},
+	} {
+		env := steptest.Env(t)
+		env.Exec = c.exec
+		if _, err := New().Run(t.Context(), env, marshal(t, service(t, map[string]string{}, map[string]any{"goroot": goroot}))); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(env.Work, "home", "cache"))
+		if err != nil || strings.TrimSpace(string(got)) != c.want(env) {
+			t.Errorf("%T: got %q, %v; want %q", c.exec, got, err, c.want(env))
+		}
+	}
 }
 
 // TestGate runs sources whose tests must not pass, for real.
@@ -186,18 +213,18 @@ func TestGate(t *testing.T) {
 		{"panic", test("func TestAbs(t *testing.T) { panic(\"boom\") }\n"), nil, []string{pkg + ".TestAbs"}, []string{pkg + ".TestAbs: panic: boom"}},
 		{"panic in init", test("func init() { panic(\"early\") }\nfunc TestAbs(t *testing.T) {}\n"), nil, []string{pkg + " [failed outside of a test]"}, []string{pkg + " [failed outside of a test]: panic: early"}},
 		{"exit 0", test("func TestAbs(t *testing.T) { os.Exit(0) }\n"), nil, []string{pkg + ".TestAbs"}, []string{pkg + ".TestAbs: panic: unexpected call to os.Exit(0) during test"}},
-		{"exit 0 by the kernel", test("func TestAbs(t *testing.T) { syscall.Exit(0) }\n"), nil, []string{pkg + ".TestAbs"}, []string{pkg + ".TestAbs: "}},
+		{"exit 0 by the kernel", test("func TestAbs(t *testing.T) { syscall.Exit(0) }\n"), nil, []string{pkg + " [no result]"}, []string{pkg + " [no result]"}},
 		{"killed", test("func TestAbs(t *testing.T) { syscall.Kill(os.Getpid(), syscall.SIGKILL) }\n"), nil, []string{pkg + ".TestAbs"}, []string{pkg + ".TestAbs: "}},
 		{"TestMain", test("func TestMain(m *testing.M) { m.Run(); os.Exit(3) }\nfunc TestAbs(t *testing.T) {}\n"), nil, []string{pkg + " [failed outside of a test]"}, []string{pkg + " [failed outside of a test]"}},
 		{"timeout", test("func TestAbs(t *testing.T) { time.Sleep(time.Minute) }\n"), map[string]any{"timeout": "500ms"}, []string{pkg + ".TestAbs"}, []string{pkg + ".TestAbs: panic: test timed out after 500ms"}},
 		{"does not compile", test("func TestAbs(t *testing.T) { undefined() }\n"), nil, []string{pkg + " [build failed]"}, []string{pkg + " [build failed]: calc/calc_test.go:14:30: undefined: undefined"}},
-		{"vet", test("func TestAbs(t *testing.T) { t.Errorf(\"%d\", \"x\") }\n"), nil, []string{pkg + " [build failed]"}, []string{pkg + " [build failed]: calc/calc_test.go:14:30: "}},
+		{"vet", test("func TestAbs(t *testing.T) { t.Errorf(\"%d\", \"x\") }\n"), nil, []string{pkg + " [build failed]"}, []string{pkg + " [build failed]: calc/calc_test.go:14:40: "}},
 		{"a forged pass", test("func TestAbs(t *testing.T) { println(\"\\x16--- PASS: TestAbs (0.00s)\"); os.Stdout.WriteString(\"\\x16--- PASS: TestAbs (0.00s)\\n\"); t.Error(\"no\") }\n"), nil, []string{pkg + ".TestAbs"}, []string{pkg + ".TestAbs"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := service(t, c.files, c.more)
 			env := steptest.Env(t)
-			warm(t, &env)
+			warm(t)(t, &env)
 			res, err := New().Run(t.Context(), env, marshal(t, in))
 			var gate *step.GateError
 			if !errors.As(err, &gate) {
@@ -259,7 +286,7 @@ func TestUsage(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := steptest.Env(t)
-			warm(t, &env)
+			warm(t)(t, &env)
 			_, err := New().Run(t.Context(), env, marshal(t, service(t, c.files, c.more)))
 			if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, step.ErrUsage) != c.usage {
 				t.Errorf("got %v, want %q, usage=%v", err, c.want, c.usage)
@@ -273,7 +300,7 @@ func TestNoTests(t *testing.T) {
 	for min, want := range map[int]string{0: "", 1: "coverage: 0.0% of statements are covered, minCoverage is 1%"} {
 		t.Run(fmt.Sprint(min), func(t *testing.T) {
 			env := steptest.Env(t)
-			warm(t, &env)
+			warm(t)(t, &env)
 			var log bytes.Buffer
 			env.Log = slog.New(slog.NewTextHandler(&log, nil))
 			res, err := New().Run(t.Context(), env, marshal(t, service(t, map[string]string{"calc/calc.go": calc}, map[string]any{"minCoverage": min})))

@@ -191,7 +191,7 @@ func (c cache) byReference(s source) (database, bool) {
 func (c cache) prune(now time.Time, inUse string) {
 	parent := filepath.Join(c.dir, "db")
 	entries, err := os.ReadDir(parent)
-	if err != nil || len(entries) <= 2*keep {
+	if err != nil {
 		return
 	}
 	type old struct {
