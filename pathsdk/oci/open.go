@@ -49,7 +49,7 @@ func makeOptions(opts []Option) options {
 		f(&o)
 	}
 	if o.transport == nil {
-		o.transport = newTransport()
+		o.transport = NewTransport()
 	}
 	return o
 }

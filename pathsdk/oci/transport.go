@@ -33,7 +33,9 @@ var errPlainHTTP = errors.New("plain HTTP is refused, except to this machine")
 // maxErrorBody bounds what is read of an error's explanation.
 const maxErrorBody = 64 << 10
 
-func newTransport() http.RoundTripper {
+// NewTransport makes the transport that Open uses. Who opens many places passes
+// one to each by WithTransport, so that they share connections.
+func NewTransport() http.RoundTripper {
 	d := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,

@@ -3,23 +3,19 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"os"
-	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
-	"github.com/pavedpaths/paths/pathsdk/attest"
-	"github.com/pavedpaths/paths/pathsdk/evidence"
-	"github.com/pavedpaths/paths/pathsdk/internal/kev"
-	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/policy"
 	"github.com/pavedpaths/paths/pathsdk/run"
-	"github.com/pavedpaths/paths/pathsdk/service"
 	"github.com/pavedpaths/paths/pathsdk/step"
 	"github.com/pavedpaths/paths/pathsdk/telemetry"
 )
@@ -92,31 +88,32 @@ type verifyFlags struct {
 func newVerify(a *app) *cobra.Command {
 	f := &verifyFlags{}
 	cmd := &cobra.Command{
-		Use:   "verify REF",
-		Short: "Judge an image by its evidence, a local trust root and a policy",
+		Use:   "verify REF [REF...]",
+		Short: "Judge images by their evidence, a local trust root and a policy",
 		Long: `Verify reads an image's evidence from where the image is, checks every signature
 against the local trust root, and judges what it says by a policy. It computes
 the SLSA level from observed facts. It writes nothing unless --out, --report or
 --attest asks for it.
 
-Exit code 0 means passed, 3 that the policy refused, with the reasons.`,
+Of several images each is judged by itself, several at once; the results come in
+the order in which the images were given, with --output json as one list.
+
+Exit code 0 means that all passed, 3 that the policy refused, with the reasons.`,
 		Example: `  pathctl verify oci:.paths/store --policy microservice
-  pathctl verify registry.example.com/team/orders@sha256:… --kev kev.json -o json`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+  pathctl verify registry.example.com/team/orders@sha256:… --kev kev.json -o json
+  pathctl verify registry.example.com/team/orders:v1 registry.example.com/team/bills:v2`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			v, err := a.verify(cmd.Context(), args[0], f)
+			verdicts, err := a.verifyAll(cmd.Context(), args, f)
+			if len(verdicts) > 0 {
+				if printErr := a.print(oneOrAll(args, verdicts), func(w io.Writer) { writeVerdicts(w, verdicts) }); printErr != nil {
+					return printErr
+				}
+			}
 			if err != nil {
 				return err
 			}
-			if err := a.print(v, func(w io.Writer) {
-				fmt.Fprintf(w, "image      %s\n", v.Reference)
-				fmt.Fprintf(w, "digest     %s\n", v.Digest)
-				writeVerdict(w, v.Passed, v.Level, v.Findings, v.Waivers, v.KEV)
-				writeEvidence(w, v.Evidence)
-			}); err != nil {
-				return err
-			}
-			return gateOf(v)
+			return gateOfAll(verdicts)
 		},
 	}
 	f.policy.add(cmd)
@@ -136,10 +133,25 @@ Exit code 0 means passed, 3 that the policy refused, with the reasons.`,
 	return cmd
 }
 
+// verify judges one image.
 func (a *app) verify(ctx context.Context, reference string, f *verifyFlags) (policy.Verdict, error) {
+	verdicts, err := a.verifyAll(ctx, []string{reference}, f)
+	if len(verdicts) == 0 {
+		return policy.Verdict{}, err
+	}
+	return verdicts[0], err
+}
+
+// verifyAll judges images and writes the files that were asked for. It returns
+// the verdicts in the order of the references; an image that could not be judged
+// has none, and is part of the error.
+func (a *app) verifyAll(ctx context.Context, references []string, f *verifyFlags) ([]policy.Verdict, error) {
+	if len(references) > 1 && f.report != "" {
+		return nil, step.Usagef("--report: a report is about one image; verify them one by one")
+	}
 	ctx, flush, err := telemetry.Setup(ctx, version, a.host.OTLPEndpoint, a.host.Traceparent, a.host.Tracestate)
 	if err != nil {
-		return policy.Verdict{}, err
+		return nil, err
 	}
 	defer func() { _ = flush(context.WithoutCancel(ctx)) }()
 	observe := eventSink(f.eventsFD)
@@ -149,107 +161,68 @@ func (a *app) verify(ctx context.Context, reference string, f *verifyFlags) (pol
 	start := time.Now()
 	observe(run.Event{Kind: "start", Node: "verify", Zone: string(step.ZoneVerify), Time: start})
 	ctx, span := telemetry.Task(ctx, "verify", "", string(step.ZoneVerify))
-	v, err := a.judge(ctx, reference, f)
+	verdicts, err := a.judgeAll(ctx, references, f)
 	telemetry.End(span, true, err)
 	end := run.Event{Kind: "finish", Node: "verify", Zone: string(step.ZoneVerify), Time: time.Now(), Elapsed: time.Since(start), Result: run.Passed}
 	switch {
 	case err != nil:
 		end.Result, end.Text = run.Failed, err.Error()
-	case !v.Passed:
+	case slices.ContainsFunc(verdicts, func(v policy.Verdict) bool { return !v.Passed }):
 		end.Result, end.Text = run.Failed, "the policy refused"
 	}
 	observe(end)
-	return v, err
+	return verdicts, err
 }
 
-// examined is an image with all its evidence, checked against a trust root.
-type examined struct {
-	place  oci.Locator
-	store  oci.Writer
-	digest step.Digest
-	images []oci.Image
-	found  []attest.Found
+// judgeAll judges as many images at once as there are processors.
+func (a *app) judgeAll(ctx context.Context, references []string, f *verifyFlags) ([]policy.Verdict, error) {
+	j, err := a.newJudge(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	verdicts := make([]policy.Verdict, len(references))
+	errs := make([]error, len(references))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, ref := range references {
+		g.Go(func() error {
+			if errs[i] = ctx.Err(); errs[i] != nil {
+				return nil
+			}
+			verdicts[i], errs[i] = j.judge(ctx, ref)
+			if len(references) > 1 {
+				// Only a report needs the predicates, and those of many images
+				// are more than a small machine has memory.
+				for k := range verdicts[i].Evidence {
+					verdicts[i].Evidence[k].Predicate = nil
+				}
+				if errs[i] != nil {
+					errs[i] = fmt.Errorf("%s: %w", ref, errs[i])
+				}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are kept by image
+	verdicts = slices.DeleteFunc(verdicts, func(v policy.Verdict) bool { return v.Digest == "" })
+	return verdicts, errors.Join(append(errs, leave(oneOrAll(references, verdicts), verdicts, f))...)
 }
 
-// examine reads the image that a reference names and verifies what hangs on it.
-func (a *app) examine(ctx context.Context, reference, trustFile string, deep bool) (examined, error) {
-	var e examined
-	var err error
-	if e.place, err = oci.ParseLocator(reference); err != nil {
-		return e, err
+// oneOrAll is the result as JSON: an object for one image, a list for several.
+func oneOrAll(references []string, verdicts []policy.Verdict) any {
+	if len(references) == 1 && len(verdicts) == 1 {
+		return verdicts[0]
 	}
-	if trustFile == "" {
-		trustFile = filepath.Join(a.host.Home, attest.TrustFile)
-	}
-	trust, err := attest.LoadTrust(trustFile)
-	if err != nil {
-		return e, err
-	}
-	if e.digest, err = oci.Resolve(ctx, e.place); err != nil {
-		return e, err
-	}
-	if e.store, err = oci.Open(ctx, e.place); err != nil {
-		return e, err
-	}
-	if err := oci.Check(ctx, e.store, e.digest, deep); err != nil {
-		return e, &step.GateError{Gate: "image", Findings: []string{err.Error()}, Fix: "the image is not what its digest says: push it again, or ship again"}
-	}
-	if e.images, err = oci.Images(ctx, e.store, e.digest); err != nil {
-		return e, err
-	}
-	e.found, err = attest.Collect(ctx, e.store, e.images, trust)
-	return e, err
-}
-
-func (a *app) judge(ctx context.Context, reference string, f *verifyFlags) (policy.Verdict, error) {
-	name := f.policy.name
-	if name == "" {
-		name = "microservice"
-	}
-	p, err := policy.Load(name)
-	if err != nil {
-		return policy.Verdict{}, err
-	}
-	e, err := a.examine(ctx, reference, f.trust, f.deep)
-	if err != nil {
-		return policy.Verdict{}, err
-	}
-	in := policy.Input{Digest: e.digest, Now: time.Now().UTC()}
-	e.place.Tag, e.place.Digest = "", e.digest
-	in.Reference = e.place.String()
-	for _, im := range e.images {
-		in.Images = append(in.Images, policy.Image{Digest: im.Digest, Index: im.Descriptor.MediaType.IsIndex(), Platform: im.Platform})
-	}
-	for _, found := range e.found {
-		in.Attestations = append(in.Attestations, attestation(found))
-	}
-	if in.Params, err = f.policy.values(); err != nil {
-		return policy.Verdict{}, err
-	}
-	if in.KEV, in.KEVSource, err = loadKEV(ctx, f.policy.kev); err != nil {
-		return policy.Verdict{}, err
-	}
-	if f.waivers != "" {
-		if in.Waivers, err = loadWaivers(f.waivers); err != nil {
-			return policy.Verdict{}, err
-		}
-	}
-	v, err := policy.Judge(p, in)
-	if err != nil {
-		return v, err
-	}
-	if f.attest {
-		if err := a.attachVSA(ctx, e, v, f); err != nil {
-			return v, err
-		}
-	}
-	return v, a.leave(v, f)
+	return verdicts
 }
 
 // leave writes the files that were asked for.
-func (a *app) leave(v policy.Verdict, f *verifyFlags) error {
+func leave(result any, verdicts []policy.Verdict, f *verifyFlags) error {
+	if len(verdicts) == 0 {
+		return nil
+	}
 	if f.out != "" {
-		raw, err := json.MarshalIndent(v, "", "  ")
+		raw, err := json.MarshalIndent(result, "", "  ")
 		if err != nil {
 			return err
 		}
@@ -258,126 +231,45 @@ func (a *app) leave(v policy.Verdict, f *verifyFlags) error {
 		}
 	}
 	if f.report != "" {
-		if err := writeReport(f.report, v, f.timings); err != nil {
+		if err := writeReport(f.report, verdicts[0], f.timings); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
 	}
 	return nil
 }
 
-// attestation is a referrer as policies see it.
-func attestation(f attest.Found) policy.Attestation {
-	at := policy.Attestation{Digest: f.Digest, Image: f.Image, Type: f.PredicateType, Err: f.Err, Foreign: f.Foreign()}
-	if v := f.Verified; v != nil {
-		at.Subject = v.Statement.Subject.Digest
-		at.Signer, at.Roles = v.Signer.Name, v.Signer.Roles
-		at.MaxTier, at.MaxBuildLevel = v.Signer.MaxTier, v.Signer.MaxBuildLevel
-		at.Tier, at.Predicate = v.Statement.Tier, v.Statement.Predicate
+func writeVerdicts(w io.Writer, verdicts []policy.Verdict) {
+	for i, v := range verdicts {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "image      %s\n", v.Reference)
+		fmt.Fprintf(w, "digest     %s\n", v.Digest)
+		writeVerdict(w, v.Passed, v.Level, v.Findings, v.Waivers, v.KEV)
+		writeEvidence(w, v.Evidence)
 	}
-	return at
 }
 
-// attachVSA signs the verdict with the verifier's key. A verdict that says
-// nothing new gets no new VSA.
-func (a *app) attachVSA(ctx context.Context, e examined, v policy.Verdict, f *verifyFlags) error {
-	predicate, err := policy.VSA(v, policy.VSAOptions{Version: version})
-	if err != nil {
-		return err
+// gateOfAll is the error that exits with 3 if any verdict failed.
+func gateOfAll(verdicts []policy.Verdict) error {
+	if len(verdicts) == 1 {
+		return gateOf(verdicts[0])
 	}
-	key := f.key
-	if key == "" {
-		key = filepath.Join(a.host.Home, filepath.FromSlash(attest.VerifierKey))
-	}
-	signer, err := attest.LoadSigner(key, a.passphrase(f.passphraseFile))
-	if err != nil {
-		return err
-	}
-	for _, found := range e.found {
-		if found.Verified != nil && found.Image == e.digest && found.PredicateType == evidence.VSA.URI && sameVSA(found.Verified.Statement.Predicate, predicate) {
-			return nil
+	var all *step.GateError
+	for _, v := range verdicts {
+		var gate *step.GateError
+		if !errors.As(gateOf(v), &gate) {
+			continue
+		}
+		if all == nil {
+			all = &step.GateError{Gate: gate.Gate, Fix: gate.Fix}
+		}
+		for _, finding := range gate.Findings {
+			all.Findings = append(all.Findings, v.Reference+": "+finding)
 		}
 	}
-	// The verifier computed this itself from what it verified.
-	st, err := evidence.New(evidence.VSA, predicate, step.Subject{Name: "image", Digest: e.digest}, evidence.Derived)
-	if err != nil {
-		return err
+	if all == nil {
+		return nil
 	}
-	bundle, err := attest.Sign(ctx, signer, st)
-	if err != nil {
-		return err
-	}
-	if _, err := attest.Attach(ctx, e.store, e.images[0].Descriptor, bundle, evidence.VSA.URI, v.VerifiedOn); err != nil {
-		return err
-	}
-	return oci.Settle(ctx, e.store)
-}
-
-// sameVSA compares two summaries but for the time.
-func sameVSA(a, b json.RawMessage) bool {
-	x, errX := evidence.ParseVSA(a)
-	y, errY := evidence.ParseVSA(b)
-	if errX != nil || errY != nil {
-		return false
-	}
-	x.TimeVerified, y.TimeVerified = time.Time{}, time.Time{}
-	rawX, errX := json.Marshal(x)
-	rawY, errY := json.Marshal(y)
-	return errX == nil && errY == nil && string(rawX) == string(rawY)
-}
-
-// maxKEV bounds the list; CISA's has about 1.5 MB.
-const maxKEV = 64 << 20
-
-// loadKEV reads the list from a file or a URL that the user named.
-func loadKEV(ctx context.Context, from string) (policy.KEV, string, error) {
-	if from == "" {
-		return nil, "", nil
-	}
-	var r io.ReadCloser
-	if strings.HasPrefix(from, "https://") || strings.HasPrefix(from, "http://") {
-		ctx, cancel := context.WithTimeout(ctx, time.Minute)
-		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
-		if err != nil {
-			return nil, "", step.Usagef("--kev %s: %w", from, err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return nil, "", fmt.Errorf("--kev: %w; give a file that you downloaded instead", err)
-		}
-		if resp.StatusCode != http.StatusOK {
-			resp.Body.Close()
-			return nil, "", fmt.Errorf("--kev %s: the server answered %s; give a file that you downloaded instead", from, resp.Status)
-		}
-		r = resp.Body
-	} else {
-		file, err := os.Open(from)
-		if err != nil {
-			return nil, "", step.Usagef("--kev: %w", err)
-		}
-		r = file
-	}
-	defer r.Close()
-	c, err := kev.Parse(io.LimitReader(r, maxKEV))
-	if err != nil {
-		return nil, "", fmt.Errorf("--kev %s: %w", from, err)
-	}
-	return c, fmt.Sprintf("%s, version %s", filepath.Base(from), c.Version), nil
-}
-
-// loadWaivers reads waivers from a local paths.yaml.
-func loadWaivers(file string) ([]policy.Waiver, error) {
-	raw, err := readBounded(file, service.MaxSize)
-	if err != nil {
-		return nil, step.Usagef("--waivers: %w", err)
-	}
-	s, err := service.Parse(raw)
-	if err != nil {
-		return nil, err
-	}
-	waivers := []policy.Waiver{}
-	for _, w := range s.Waivers {
-		waivers = append(waivers, policy.Waiver{ID: w.ID, Reason: w.Reason, Expires: w.Expires})
-	}
-	return waivers, nil
+	return all
 }

@@ -266,6 +266,11 @@ func confineMain(args []string) error {
 	if err := dropPrivileges(); err != nil {
 		return err
 	}
+	// GOTMPDIR is where the go command works, out of the test's reach; since Go
+	// 1.26 package testing would make its folders there too.
+	if err := os.Unsetenv("GOTMPDIR"); err != nil {
+		return err
+	}
 	return become(command, ".", os.Environ())
 }
 

@@ -115,7 +115,7 @@ func run(ctx context.Context, env step.Env, l limits, in input) (output, []step.
 			Scanner: Scanner{Name: "trivy", Version: trivyVersion},
 			DB:      DB{Source: in.DBSource, Digest: in.DBDigest, Updated: updated.Format(time.RFC3339), Small: vulns.small},
 			OS:      vulns.images[i].os, Findings: vulns.images[i].findings, Notes: vulns.images[i].notes,
-			Secrets:    sortSecrets(slices.Concat([]Secret{}, image.of(img.Digest).secrets, source.of("").secrets)),
+			Secrets:    sortSecrets(append(append([]Secret{}, image.of(img.Digest).secrets...), source.of("").secrets...)),
 			SecretScan: SecretScan{Image: image.of(img.Digest).coverage, Source: source.of("").coverage},
 		}
 		for j := range p.Findings {

@@ -1,7 +1,9 @@
 package scan
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -127,15 +129,56 @@ func decodeFrom(ctx context.Context, r io.Reader) (bom types.SBOM, err error) {
 			err = fmt.Errorf("not a CycloneDX document: %v", p)
 		}
 	}()
-	bounded := &io.LimitedReader{R: r, N: maxSBOM + 1}
-	bom, err = sbom.Decode(ctx, bounded, sbom.FormatCycloneDXJSON)
-	if bounded.N <= 0 {
+	raw, err := io.ReadAll(io.LimitReader(r, maxSBOM+1))
+	if err != nil {
+		return types.SBOM{}, err
+	}
+	if len(raw) > maxSBOM {
 		return types.SBOM{}, fmt.Errorf("%w of %d bytes", errBounded, maxSBOM)
 	}
+	if raw, err = inImage(raw); err != nil {
+		return types.SBOM{}, fmt.Errorf("not a CycloneDX document: %w", err)
+	}
+	bom, err = sbom.Decode(ctx, bytes.NewReader(raw), sbom.FormatCycloneDXJSON)
 	if err != nil {
 		return types.SBOM{}, fmt.Errorf("not a CycloneDX document: %w", err)
 	}
 	return bom, nil
+}
+
+// inImage drops the components of scope "excluded": the build had them among its
+// inputs, the image does not contain them. trivy does not look at the scope.
+func inImage(raw []byte) ([]byte, error) {
+	var doc map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return nil, err
+	}
+	var components []json.RawMessage
+	if list, ok := doc["components"]; ok {
+		if err := json.Unmarshal(list, &components); err != nil {
+			return nil, err
+		}
+	}
+	kept := []json.RawMessage{}
+	for _, c := range components {
+		var scoped struct {
+			Scope string `json:"scope"`
+		}
+		if err := json.Unmarshal(c, &scoped); err != nil {
+			return nil, err
+		}
+		if scoped.Scope != "excluded" {
+			kept = append(kept, c)
+		}
+	}
+	if len(kept) == len(components) {
+		return raw, nil
+	}
+	var err error
+	if doc["components"], err = json.Marshal(kept); err != nil {
+		return nil, err
+	}
+	return json.Marshal(doc)
 }
 
 // findings turns trivy's into ours: one for each vulnerability in each version

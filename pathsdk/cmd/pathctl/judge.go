@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pavedpaths/paths/pathsdk/attest"
+	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/internal/kev"
+	"github.com/pavedpaths/paths/pathsdk/oci"
+	"github.com/pavedpaths/paths/pathsdk/policy"
+	"github.com/pavedpaths/paths/pathsdk/service"
+	"github.com/pavedpaths/paths/pathsdk/step"
+)
+
+// judge is what a verifier brings along. None of it depends on an image, so it
+// is read once for all of them; nothing learned from one image is kept for the
+// next. Several goroutines may use it.
+type judge struct {
+	policy    *policy.Policy
+	trust     *attest.Trust
+	params    map[string]any
+	kev       policy.KEV
+	kevSource string
+	waivers   []policy.Waiver // nil: those in the provenance count
+	signer    *attest.Signer  // nil: no VSA is asked for
+	transport http.RoundTripper
+	deep      bool
+}
+
+func (a *app) newJudge(ctx context.Context, f *verifyFlags) (*judge, error) {
+	j := &judge{transport: oci.NewTransport(), deep: f.deep}
+	name := f.policy.name
+	if name == "" {
+		name = "microservice"
+	}
+	var err error
+	if j.policy, err = policy.Load(name); err != nil {
+		return nil, err
+	}
+	if j.trust, err = a.loadTrust(f.trust); err != nil {
+		return nil, err
+	}
+	if j.params, err = f.policy.values(); err != nil {
+		return nil, err
+	}
+	if j.kev, j.kevSource, err = loadKEV(ctx, f.policy.kev); err != nil {
+		return nil, err
+	}
+	if f.waivers != "" {
+		if j.waivers, err = loadWaivers(f.waivers); err != nil {
+			return nil, err
+		}
+	}
+	if f.attest {
+		key := f.key
+		if key == "" {
+			key = filepath.Join(a.host.Home, filepath.FromSlash(attest.VerifierKey))
+		}
+		if j.signer, err = attest.LoadSigner(key, a.passphrase(f.passphraseFile)); err != nil {
+			return nil, err
+		}
+	}
+	return j, nil
+}
+
+func (a *app) loadTrust(file string) (*attest.Trust, error) {
+	if file == "" {
+		file = filepath.Join(a.host.Home, attest.TrustFile)
+	}
+	return attest.LoadTrust(file)
+}
+
+// examined is an image with all its evidence, checked against a trust root.
+type examined struct {
+	place  oci.Locator
+	store  oci.Writer
+	digest step.Digest
+	images []oci.Image
+	found  []attest.Found
+}
+
+// examine reads the image that a reference names and verifies what hangs on it.
+func (a *app) examine(ctx context.Context, reference, trustFile string, deep bool) (examined, error) {
+	trust, err := a.loadTrust(trustFile)
+	if err != nil {
+		return examined{}, err
+	}
+	return (&judge{trust: trust, transport: oci.NewTransport(), deep: deep}).examine(ctx, reference)
+}
+
+func (j *judge) examine(ctx context.Context, reference string) (examined, error) {
+	var e examined
+	var err error
+	if e.place, err = oci.ParseLocator(reference); err != nil {
+		return e, err
+	}
+	with := oci.WithTransport(j.transport)
+	if e.digest, err = oci.Resolve(ctx, e.place, with); err != nil {
+		return e, err
+	}
+	if e.store, err = oci.Open(ctx, e.place, with); err != nil {
+		return e, err
+	}
+	if err := oci.Check(ctx, e.store, e.digest, j.deep); err != nil {
+		return e, &step.GateError{Gate: "image", Findings: []string{err.Error()}, Fix: "the image is not what its digest says: push it again, or ship again"}
+	}
+	if e.images, err = oci.Images(ctx, e.store, e.digest); err != nil {
+		return e, err
+	}
+	e.found, err = attest.Collect(ctx, e.store, e.images, j.trust)
+	return e, err
+}
+
+// judge judges one image, and hangs the verdict on it if there is a signer.
+func (j *judge) judge(ctx context.Context, reference string) (policy.Verdict, error) {
+	e, err := j.examine(ctx, reference)
+	if err != nil {
+		return policy.Verdict{}, err
+	}
+	in := policy.Input{
+		Digest: e.digest, Now: time.Now().UTC(),
+		Params: j.params, KEV: j.kev, KEVSource: j.kevSource, Waivers: j.waivers,
+	}
+	e.place.Tag, e.place.Digest = "", e.digest
+	in.Reference = e.place.String()
+	for _, im := range e.images {
+		in.Images = append(in.Images, policy.Image{Digest: im.Digest, Index: im.Descriptor.MediaType.IsIndex(), Platform: im.Platform})
+	}
+	for _, found := range e.found {
+		in.Attestations = append(in.Attestations, attestation(found))
+	}
+	v, err := policy.Judge(j.policy, in)
+	if err != nil || j.signer == nil {
+		return v, err
+	}
+	return v, j.attachVSA(ctx, e, v)
+}
+
+// attestation is a referrer as policies see it.
+func attestation(f attest.Found) policy.Attestation {
+	at := policy.Attestation{Digest: f.Digest, Image: f.Image, Type: f.PredicateType, Err: f.Err, Foreign: f.Foreign()}
+	if v := f.Verified; v != nil {
+		at.Subject = v.Statement.Subject.Digest
+		at.Signer, at.Roles = v.Signer.Name, v.Signer.Roles
+		at.MaxTier, at.MaxBuildLevel = v.Signer.MaxTier, v.Signer.MaxBuildLevel
+		at.Tier, at.Predicate = v.Statement.Tier, v.Statement.Predicate
+	}
+	return at
+}
+
+// attachVSA signs the verdict with the verifier's key. A verdict that says
+// nothing new gets no new VSA.
+func (j *judge) attachVSA(ctx context.Context, e examined, v policy.Verdict) error {
+	predicate, err := policy.VSA(v, policy.VSAOptions{Version: version})
+	if err != nil {
+		return err
+	}
+	for _, found := range e.found {
+		if found.Verified != nil && found.Image == e.digest && found.PredicateType == evidence.VSA.URI && sameVSA(found.Verified.Statement.Predicate, predicate) {
+			return nil
+		}
+	}
+	// The verifier computed this itself from what it verified.
+	st, err := evidence.New(evidence.VSA, predicate, step.Subject{Name: "image", Digest: e.digest}, evidence.Derived)
+	if err != nil {
+		return err
+	}
+	bundle, err := attest.Sign(ctx, j.signer, st)
+	if err != nil {
+		return err
+	}
+	if _, err := attest.Attach(ctx, e.store, e.images[0].Descriptor, bundle, evidence.VSA.URI, v.VerifiedOn); err != nil {
+		return err
+	}
+	return oci.Settle(ctx, e.store)
+}
+
+// sameVSA compares two summaries but for the time.
+func sameVSA(a, b json.RawMessage) bool {
+	x, errX := evidence.ParseVSA(a)
+	y, errY := evidence.ParseVSA(b)
+	if errX != nil || errY != nil {
+		return false
+	}
+	x.TimeVerified, y.TimeVerified = time.Time{}, time.Time{}
+	rawX, errX := json.Marshal(x)
+	rawY, errY := json.Marshal(y)
+	return errX == nil && errY == nil && string(rawX) == string(rawY)
+}
+
+// maxKEV bounds the list; CISA's has about 1.5 MB.
+const maxKEV = 64 << 20
+
+// loadKEV reads the list from a file or a URL that the user named.
+func loadKEV(ctx context.Context, from string) (policy.KEV, string, error) {
+	if from == "" {
+		return nil, "", nil
+	}
+	var r io.ReadCloser
+	if strings.HasPrefix(from, "https://") || strings.HasPrefix(from, "http://") {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
+		if err != nil {
+			return nil, "", step.Usagef("--kev %s: %w", from, err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return nil, "", fmt.Errorf("--kev: %w; give a file that you downloaded instead", err)
+		}
+		if resp.StatusCode != http.StatusOK {
+			resp.Body.Close()
+			return nil, "", fmt.Errorf("--kev %s: the server answered %s; give a file that you downloaded instead", from, resp.Status)
+		}
+		r = resp.Body
+	} else {
+		file, err := os.Open(from)
+		if err != nil {
+			return nil, "", step.Usagef("--kev: %w", err)
+		}
+		r = file
+	}
+	defer r.Close()
+	c, err := kev.Parse(io.LimitReader(r, maxKEV))
+	if err != nil {
+		return nil, "", fmt.Errorf("--kev %s: %w", from, err)
+	}
+	return c, fmt.Sprintf("%s, version %s", filepath.Base(from), c.Version), nil
+}
+
+// loadWaivers reads waivers from a local paths.yaml.
+func loadWaivers(file string) ([]policy.Waiver, error) {
+	raw, err := readBounded(file, service.MaxSize)
+	if err != nil {
+		return nil, step.Usagef("--waivers: %w", err)
+	}
+	s, err := service.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	waivers := []policy.Waiver{}
+	for _, w := range s.Waivers {
+		waivers = append(waivers, policy.Waiver{ID: w.ID, Reason: w.Reason, Expires: w.Expires})
+	}
+	return waivers, nil
+}
