@@ -133,7 +133,6 @@ type origin struct {
 	Inputs                   []inputRow
 	Dependencies             []dependencyRow
 	DependencyCount, Modules int
-	Custom                   []string
 }
 
 type factRow struct{ Name, Value, How string }

@@ -5,16 +5,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pavedpaths/paths/pathsdk/catalog"
-	"github.com/pavedpaths/paths/pathsdk/paths"
-	"github.com/pavedpaths/paths/pathsdk/policy"
+	"github.com/pavedpaths/paths/pathsdk/gen"
 	"github.com/pavedpaths/paths/pathsdk/service"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
@@ -42,7 +39,7 @@ func newInit(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			gates, err := gatesOf(p)
+			gates, err := gen.Gates(p.Policy)
 			if err != nil {
 				return err
 			}
@@ -59,20 +56,4 @@ func newInit(a *app) *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("path", completePaths)
 	cmd.Flags().BoolVar(&force, "force", false, "replace an existing paths.yaml")
 	return cmd
-}
-
-// gatesOf are the parameters of a path's policy that a service may set, stricter
-// only, in its own paths.yaml.
-func gatesOf(p paths.Path) ([]step.Field, error) {
-	pol, err := policy.Load(p.Policy)
-	if err != nil {
-		return nil, err
-	}
-	var fields []step.Field
-	for _, name := range slices.Sorted(maps.Keys(pol.Params)) {
-		if param := pol.Params[name]; param.Stricter != "" {
-			fields = append(fields, step.Field{Name: name, Kind: step.Kind(param.Type), Help: param.Help, Default: fmt.Sprint(param.Default), Enum: param.Enum})
-		}
-	}
-	return fields, nil
 }

@@ -33,11 +33,12 @@ loopback only: it asks nobody who they are.`,
 }
 
 func (a *app) serve(ctx context.Context, layout, addr string) error {
-	if _, err := oci.OpenLayout(layout); err != nil {
-		return err
-	}
 	l, err := listenLoopback(addr)
 	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if _, err := oci.OpenLayout(layout); err != nil {
 		return err
 	}
 	return serveUntilDone(ctx, l, oci.Handler(layout), func() error {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pavedpaths/paths/pathsdk/catalog"
+	"github.com/pavedpaths/paths/pathsdk/gen"
 	"github.com/pavedpaths/paths/pathsdk/paths"
 	"github.com/pavedpaths/paths/pathsdk/policy"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
@@ -125,7 +126,7 @@ func (a *app) resolve(src, pathName string, given map[string]string) (plan, erro
 	if err != nil {
 		return plan{}, err
 	}
-	gates, err := gatesOf(p)
+	gates, err := gen.Gates(p.Policy)
 	if err != nil {
 		return plan{}, err
 	}

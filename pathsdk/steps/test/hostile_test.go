@@ -58,7 +58,7 @@ func inside() error {
 	}
 	res, err := New().Run(context.Background(), step.Env{
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Now: time.Now,
-		Work: req.Work, Out: req.Out, Cache: req.Cache, Exec: mutated{fence.NewExecer(self, report)}, Jobs: 2,
+		Work: req.Work, Out: req.Out, Cache: req.Cache, Exec: fence.NewExecer(self, report), Jobs: 2,
 	}, req.In)
 	if err != nil {
 		return err
@@ -143,7 +143,3 @@ func TestHostile(t *testing.T) {
 		t.Errorf("the build cache changes the program: %s, and %s with a cache that no hostile test was near", after, honest)
 	}
 }
-
-type mutated struct{ *fence.Execer }
-
-func (mutated) Confine(_, _ []string) []string { return []string{"/usr/bin/env"} }
