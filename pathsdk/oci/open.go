@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
@@ -119,11 +120,13 @@ func (l *Layout) resolve(ctx context.Context, loc Locator) (step.Digest, error) 
 	}
 	tags := map[string]bool{}
 	tagged, plain := map[step.Digest]bool{}, map[step.Digest]bool{}
+	entries := map[step.Digest]v1.Descriptor{}
 	for _, desc := range idx.manifests {
 		d, t := Digest(desc), desc.Annotations[refName]
+		entries[d] = desc
 		switch {
 		case t != "" && t == loc.Tag:
-			return d, nil
+			return d, l.fits(ctx, desc)
 		case companionTag(t):
 			// Hangs on an image that has a tag or a digest of its own.
 		case t != "":
@@ -145,11 +148,23 @@ func (l *Layout) resolve(ctx context.Context, loc Locator) (step.Digest, error) 
 	}
 	switch len(found) {
 	case 1:
-		return sortedKeys(found)[0], nil
+		d := sortedKeys(found)[0]
+		return d, l.fits(ctx, entries[d])
 	case 0:
 		return "", fmt.Errorf("layout %s: %w: it holds no image", l.dir, ErrNotFound)
 	}
 	return "", step.Usagef("layout %s holds %d images: %s, or name a digest", l.dir, len(found), offer(names))
+}
+
+// fits reports an entry of index.json that describes its manifest wrongly. One
+// whose manifest is missing or damaged is for whoever reads that to report.
+func (l *Layout) fits(ctx context.Context, desc v1.Descriptor) error {
+	p, err := l.lookup(ctx, Digest(desc))
+	if err == nil && (p.size != desc.Size || p.mediaType != string(desc.MediaType)) {
+		return fmt.Errorf("layout %s: %s: %w: it says that %s is %q of %d bytes, but it is %s of %d", l.dir, indexFile, ErrContent,
+			desc.Digest, desc.MediaType, desc.Size, p.mediaType, p.size)
+	}
+	return nil
 }
 
 // companionTag reports whether a tag is derived from another manifest's digest,

@@ -21,7 +21,7 @@ func Microservice() Path {
 			{Name: "testPackages", Kind: step.KindStrings, Default: "./...", Help: "package patterns to test"},
 			{Name: "testTimeout", Kind: step.KindDuration, Default: "10m", Help: "time limit of all tests together"},
 			{Name: "minCoverage", Kind: step.KindInt, Default: "0", Help: "lowest statement coverage in percent that passes the gate"},
-			{Name: "vulnDB", Kind: step.KindStrings, Default: "mirror.gcr.io/aquasec/trivy-db:2,ghcr.io/aquasecurity/trivy-db:2", Help: "vulnerability database: OCI references tried in turn, or one folder or archive"},
+			{Name: "vulnDB", Kind: step.KindStrings, Local: true, Default: "mirror.gcr.io/aquasec/trivy-db:2,ghcr.io/aquasecurity/trivy-db:2", Help: "vulnerability database: OCI references tried in turn, or one folder or archive"},
 			{Name: "vex", Kind: step.KindStrings, Help: "OpenVEX documents in the source, by relative path"},
 		},
 		Nodes: []Node{

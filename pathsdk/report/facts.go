@@ -26,7 +26,7 @@ func (r *reading) test(raw json.RawMessage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	t := testRow{Result: p.Result, Tone: "good", PassedCount: len(p.PassedTests), FailedCount: len(p.FailedTests), Passed: p.PassedTests, Failed: p.FailedTests, Warned: p.WarnedTests}
+	t := testRow{Result: strings.ToLower(p.Result), Tone: "good", PassedCount: len(p.PassedTests), FailedCount: len(p.FailedTests), Passed: p.PassedTests, Failed: p.FailedTests, Warned: p.WarnedTests}
 	switch p.Result {
 	case evidence.TestsFailed:
 		t.Tone = "bad"

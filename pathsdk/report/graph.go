@@ -17,7 +17,7 @@ type graph struct {
 	Bands         []band
 	Edges         []edge
 	Nodes         []box
-	// Drawn and Ran differ if the path has changed since the image was made.
+	// Drawn says that the path has changed since the image was made, if it has.
 	Drawn string
 }
 

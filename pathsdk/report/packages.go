@@ -79,15 +79,16 @@ func kindOf(purl string) string {
 	return kind
 }
 
-// addPlatform adds one to a list, once.
+// addPlatform adds one to a sorted list, once.
 func addPlatform(list, on string) string {
-	switch {
-	case list == "":
+	if list == "" || list == on {
 		return on
-	case slices.Contains(strings.Split(list, ", "), on):
-		return list
 	}
-	return list + ", " + on
+	all := strings.Split(list, ", ")
+	if i, found := slices.BinarySearch(all, on); !found {
+		all = slices.Insert(all, i, on)
+	}
+	return strings.Join(all, ", ")
 }
 
 func (r *reading) packageTable() packageTable {

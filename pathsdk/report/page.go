@@ -25,7 +25,7 @@ const (
 // page is the view: plain values in the order in which the page shows them.
 type page struct {
 	Reference string
-	Digest    step.Digest
+	Name      string // the reference without its digest
 	Passed    bool
 	Outcome   string
 	Headline  string
@@ -111,8 +111,10 @@ type paramRow struct{ Name, Value, From string }
 func newPage(d Data) *page {
 	v := d.Verdict
 	r := read(v)
+	name, _, _ := strings.Cut(v.Reference, "@sha256:")
 	p := &page{
-		Reference: v.Reference, Digest: v.Digest, Passed: v.Passed,
+		Name: name,
+		Reference: v.Reference, Passed: v.Passed,
 		Outcome: "Failed", Verified: momentOf(v.VerifiedOn), Generated: momentOf(d.Generated),
 		Policy: v.Policy, Build: v.Level.Build, KEV: v.KEV,
 		Levels: levels(v.Level), Graph: newGraph(d), Timings: newTimings(d.Timings),
@@ -128,13 +130,13 @@ func newPage(d Data) *page {
 	p.rules(v)
 	p.evidence(v, r)
 	for _, w := range v.Waivers {
+		w.Covers = slices.Clone(w.Covers)
 		p.Waivers = append(p.Waivers, waiverRow{w, waiverTone(w.State)})
 	}
 	for _, x := range v.Params {
 		p.Params = append(p.Params, paramRow{x.Name, value(x.Value), x.From})
 	}
 	p.Graph.Drawn = drawnFrom(d, r.origin)
-	p.Headline = headline(v)
 	p.tiles(v)
 	return p
 }
@@ -157,19 +159,19 @@ func drawnFrom(d Data, o origin) string {
 	return fmt.Sprintf("Drawn from %s %s, which this pathctl knows; the image was made by %s %s.", d.Path.Name, d.Path.Version, o.Path, o.Version)
 }
 
-func headline(v policy.Verdict) string {
+func (p *page) headline(v policy.Verdict) string {
 	failed, warned, waived := 0, 0, 0
-	for _, f := range v.Findings {
-		switch {
-		case f.Waived:
+	for _, f := range p.Findings {
+		switch f.State {
+		case "waived":
 			waived++
-		case f.Severity == policy.SeverityWarning:
+		case policy.SeverityWarning:
 			warned++
 		default:
 			failed++
 		}
 	}
-	text := fmt.Sprintf("Policy %s refuses this image: %s.", v.Policy.Name, count(failed, "finding", "findings"))
+		text := fmt.Sprintf("Policy %s refuses this image: %s.", v.Policy.Name, count(failed, "finding", "findings"))
 	if v.Passed {
 		text = fmt.Sprintf("Policy %s accepts this image.", v.Policy.Name)
 	}
@@ -195,7 +197,7 @@ func isAre(n int) string {
 
 func (p *page) findings(v policy.Verdict) {
 	for _, f := range v.Findings {
-		row := findingRow{Rule: f.Rule, Reason: f.Reason, Fix: f.Fix, State: policy.SeverityError, Details: f.Details}
+		row := findingRow{Rule: f.Rule, Reason: f.Reason, Fix: f.Fix, State: policy.SeverityError, Details: slices.Clone(f.Details)}
 		switch {
 		case f.Waived:
 			row.State = "waived"
@@ -203,15 +205,27 @@ func (p *page) findings(v policy.Verdict) {
 			row.State = policy.SeverityWarning
 		}
 		row.On = platform(v, f.Subject)
+		// What holds of several platforms is said once.
+		same := slices.IndexFunc(p.Findings, func(x findingRow) bool {
+			return x.Rule == row.Rule && x.State == row.State && x.Reason == row.Reason && x.Fix == row.Fix && slices.Equal(x.Details, row.Details)
+		})
+		if same >= 0 {
+			p.Findings[same].On = addPlatform(p.Findings[same].On, row.On)
+			continue
+		}
 		p.Findings = append(p.Findings, row)
 	}
 	order := []string{policy.SeverityError, policy.SeverityWarning, "waived"}
 	slices.SortStableFunc(p.Findings, func(a, b findingRow) int {
 		return cmp.Compare(slices.Index(order, a.State), slices.Index(order, b.State))
 	})
+	p.Headline = p.headline(v)
 	if n := len(p.Findings); n > maxFindings {
 		p.Findings = p.Findings[:maxFindings]
 		p.FindingsNote = fmt.Sprintf("%s of %s findings are shown. All of them: pathctl verify %s -o json", number(maxFindings), number(n), v.Reference)
+	}
+	for i := range p.Findings {
+		p.Findings[i].Reason, p.Findings[i].Fix = sentence(p.Findings[i].Reason), sentence(p.Findings[i].Fix)
 	}
 }
 
@@ -271,7 +285,7 @@ func (p *page) tiles(v policy.Verdict) {
 	}
 	p.Tiles = append(p.Tiles,
 		tile{"Build level", fmt.Sprintf("SLSA L%d", v.Level.Build), "computed from facts, never claimed", tone(v.Level.Build == 0, false), "#level"},
-		tile{"Rules", fmt.Sprintf("%d of %d hold", p.Held, len(v.Rules)), "policy " + v.Policy.Name, tone(!v.Passed, p.Held < len(v.Rules)), "#findings"},
+		tile{"Rules that hold", fmt.Sprintf("%d / %d", p.Held, len(v.Rules)), "policy " + v.Policy.Name, tone(!v.Passed, p.Held < len(v.Rules)), "#findings"},
 	)
 	switch vs := p.Vulns; {
 	case !vs.Scanned:

@@ -94,6 +94,15 @@ func count(n int, one, many string) string {
 	return number(n) + " " + many
 }
 
+// sentence begins with a capital letter.
+func sentence(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	if n == 0 || r == utf8.RuneError {
+		return s
+	}
+	return string(unicode.ToUpper(r)) + s[n:]
+}
+
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""

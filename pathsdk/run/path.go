@@ -13,7 +13,6 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/paths"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
 	"github.com/pavedpaths/paths/pathsdk/step"
-	"github.com/pavedpaths/paths/pathsdk/telemetry"
 )
 
 // Request is one run of the nodes of a path that lie in some zones.
@@ -44,10 +43,7 @@ func (r *Runner) Path(ctx context.Context, req Request) ([]provenance.NodeRecord
 	if err := runnable(req, nodes); err != nil {
 		return nil, err
 	}
-	ctx, span := telemetry.Pipeline(ctx, req.Path.Name, r.id)
-	records, err := r.graph(ctx, req, nodes)
-	telemetry.End(span, false, err)
-	return records, err
+	return r.graph(ctx, req, nodes)
 }
 
 // runnable fails early, with a name, on a node that could never start.

@@ -109,6 +109,9 @@ type Field struct {
 	// cache, fixed by the module sums): it is left out of cache keys and of
 	// provenance.
 	Keyless bool `json:"keyless,omitempty"`
+	// Local is true for text that may name a place on the host's disk. The place
+	// is nobody's business: records keep only the last element of its path.
+	Local bool `json:"local,omitempty"`
 	// Since is the version of the step that introduced the field.
 	Since string `json:"since,omitempty"`
 	// Deprecated says what to use instead.

@@ -151,7 +151,9 @@ func (a *app) attest(ctx context.Context, f *attestFlags) (attested, error) {
 	}
 	start := time.Now()
 	observe(run.Event{Kind: "start", Node: "sign", Zone: string(step.ZoneAttest), Time: start})
-	res, fresh, err := a.signAll(ctx, f, to, created, records)
+	signing, span := telemetry.Task(ctx, "sign", r.ID(), string(step.ZoneAttest))
+	res, fresh, err := a.signAll(signing, f, to, created, records)
+	telemetry.End(span, true, err)
 	end := run.Event{Kind: "finish", Node: "sign", Zone: string(step.ZoneAttest), Time: time.Now(), Elapsed: time.Since(start), Result: run.Passed}
 	switch {
 	case err != nil:
@@ -376,7 +378,29 @@ func (a *app) sign(ctx context.Context, signer *attest.Signer, s statement) ([]b
 	if err := writeFile(file, b, 0o600); err != nil {
 		return nil, false, fmt.Errorf("keep the signature: %w", err)
 	}
+	forget(filepath.Dir(file), keepBundles)
 	return b, false, nil
+}
+
+// keepBundles is how many signatures are remembered.
+const keepBundles = 512
+
+// forget removes the oldest files of a folder beyond a number.
+func forget(dir string, keep int) {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) <= keep {
+		return
+	}
+	age := map[string]time.Time{}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			age[e.Name()] = info.ModTime()
+		}
+	}
+	slices.SortFunc(entries, func(x, y fs.DirEntry) int { return age[y.Name()].Compare(age[x.Name()]) })
+	for _, e := range entries[keep:] {
+		_ = os.Remove(filepath.Join(dir, e.Name()))
+	}
 }
 
 // createdOf is the time on referrers: the image's own, so that the same evidence

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -104,19 +105,32 @@ func (j *judge) examine(ctx context.Context, reference string) (examined, error)
 	}
 	with := oci.WithTransport(j.transport)
 	if e.digest, err = oci.Resolve(ctx, e.place, with); err != nil {
-		return e, err
+		return e, damaged(err)
 	}
 	if e.store, err = oci.Open(ctx, e.place, with); err != nil {
-		return e, err
+		return e, damaged(err)
 	}
 	if err := oci.Check(ctx, e.store, e.digest, j.deep); err != nil {
-		return e, &step.GateError{Gate: "image", Findings: []string{err.Error()}, Fix: "the image is not what its digest says: push it again, or ship again"}
+		if errors.Is(err, oci.ErrNotFound) {
+			return e, &step.GateError{Gate: "image", Findings: []string{err.Error()}, Fix: "the image, or a part of it, is not there: check the reference, push it again, or ship again"}
+		}
+		return e, damaged(err)
 	}
 	if e.images, err = oci.Images(ctx, e.store, e.digest); err != nil {
-		return e, err
+		return e, damaged(err)
 	}
 	e.found, err = attest.Collect(ctx, e.store, e.images, j.trust)
-	return e, err
+	return e, damaged(err)
+}
+
+// damaged makes content that is not what its digest says a gate that refuses:
+// whoever tampers must not get another answer than the policy's. A store that
+// can't be reached stays an error.
+func damaged(err error) error {
+	if !errors.Is(err, oci.ErrContent) {
+		return err
+	}
+	return &step.GateError{Gate: "image", Findings: []string{err.Error()}, Fix: "what is stored is not what its digest says: push it again, or ship again"}
 }
 
 // judge judges one image, and hangs the verdict on it if there is a signer.

@@ -130,6 +130,7 @@ var shipped = struct {
 	home  string
 	src   string
 	store string
+	db    string
 	err   error
 	out   string
 }{}
@@ -150,12 +151,11 @@ func shipOnce(t testing.TB) (home, store string) {
 		if s.err = os.Rename(hello(t), s.src); s.err != nil {
 			return
 		}
-		db := filepath.Join(dir, "vulndb")
-		if err := os.Rename(smallDB(t), db); err != nil {
-			s.err = err
+		s.db = filepath.Join(dir, "vulndb")
+		if s.err = os.Rename(smallDB(t), s.db); s.err != nil {
 			return
 		}
-		out, err := pathctlProcess(t, s.home, "ship", s.src, "--vuln-db", db).CombinedOutput()
+		out, err := pathctlProcess(t, s.home, "ship", s.src, "--vuln-db", s.db).CombinedOutput()
 		s.out, s.err = string(out), err
 	})
 	if s.err != nil {

@@ -43,7 +43,10 @@ func (a *app) record(pl plan, inputs map[string]json.RawMessage, r *run.Runner, 
 		if f.Kind == step.KindDir || f.Kind == step.KindFile {
 			continue // by digest, among the nodes' files
 		}
-		rec.Inputs[f.Name] = placeless(v)
+		if f.Local {
+			v = placeless(v)
+		}
+		rec.Inputs[f.Name] = v
 	}
 	for _, n := range nodes {
 		if n.Zone == step.ZoneFetch {
@@ -71,8 +74,7 @@ func specOf(name string) (step.Spec, error) {
 	return s.Spec(), nil
 }
 
-// placeless replaces absolute paths on this machine by their last element: where
-// a database lay is nobody's business, its digest is recorded.
+// placeless replaces paths on this machine by their last element.
 func placeless(v json.RawMessage) json.RawMessage {
 	var list []string
 	if json.Unmarshal(v, &list) != nil {
@@ -80,7 +82,7 @@ func placeless(v json.RawMessage) json.RawMessage {
 	}
 	changed := false
 	for i, s := range list {
-		if filepath.IsAbs(s) || strings.HasPrefix(s, ".") {
+		if _, err := os.Stat(s); err == nil || filepath.IsAbs(s) || strings.HasPrefix(s, ".") {
 			list[i], changed = "local:"+filepath.Base(s), true
 		}
 	}

@@ -1,12 +1,21 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pavedpaths/paths/pathsdk/catalog"
+	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/paths"
 	"github.com/pavedpaths/paths/pathsdk/policy"
+	"github.com/pavedpaths/paths/pathsdk/report"
+	"github.com/pavedpaths/paths/pathsdk/service"
+	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
 func newReport(a *app) *cobra.Command {
@@ -37,4 +46,64 @@ the level with its reasons. It is written whether or not the policy passes.`,
 	return cmd
 }
 
-func writeReport(file string, v policy.Verdict, timings string) error { return nil }
+// writeReport writes a verdict as an HTML page, with the timings of the run that
+// made the image if there is a file of them.
+func writeReport(file string, v policy.Verdict, timings string) error {
+	d := report.Data{Verdict: v, Path: pathOf(v), Steps: map[string]step.Spec{}, Generated: time.Now().UTC()}
+	for _, s := range catalog.Steps() {
+		spec := s.Spec()
+		d.Steps[spec.Name] = spec
+	}
+	if timings != "" {
+		raw, err := readBounded(timings, report.MaxTimings)
+		if err != nil {
+			return step.Usagef("--timings: %w; leave it out for a report without times", err)
+		}
+		if d.Timings, err = report.ParseTimings(raw); err != nil {
+			return step.Usagef("--timings %s: %w; leave it out for a report without times", timings, err)
+		}
+	}
+	var page bytes.Buffer
+	if err := report.Write(&page, d); err != nil {
+		return err
+	}
+	return writeFile(file, page.Bytes(), 0o644)
+}
+
+// pathOf is the path that made the image, as far as this pathctl knows it: with
+// the service's own steps if the provenance names any.
+func pathOf(v policy.Verdict) paths.Path {
+	var path paths.Path
+	for _, p := range catalog.Paths() {
+		if p.Policy == v.Policy.Name || path.Name == "" {
+			path = p
+		}
+	}
+	for _, e := range v.Evidence {
+		if e.Type != evidence.Provenance.URI || e.Subject != v.Digest || e.Status != policy.StatusUsed {
+			continue
+		}
+		p, err := evidence.ParseProvenance(e.Predicate)
+		if err != nil {
+			break
+		}
+		params := p.BuildDefinition.ExternalParameters
+		var name string
+		if json.Unmarshal(params["path"], &name) == nil {
+			if known, err := catalog.Path(name); err == nil {
+				path = known
+			}
+		}
+		if len(params["config"]) == 0 {
+			break
+		}
+		// What this version of pathctl can't read leaves the path as it is; the
+		// report says if it is another one.
+		if svc, err := service.Parse(params["config"]); err == nil {
+			if g, err := service.Graph(path, svc); err == nil {
+				path = g
+			}
+		}
+	}
+	return path
+}

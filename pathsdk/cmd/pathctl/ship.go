@@ -187,33 +187,49 @@ func (a *app) ship(ctx context.Context, src string, f *shipFlags, given map[stri
 	}
 	show := newProgress(a, "ship "+filepath.Base(pl.source))
 	defer show.close()
-	started := time.Now()
-
 	runner, err := a.runner(f.jobs, f.noCache, show.observe)
 	if err != nil {
 		return err
 	}
 	defer runner.Close()
+	ctx, span := telemetry.Pipeline(ctx, pl.path.Name, runner.ID())
+	res, err := a.shipPath(ctx, pl, inputs, f, runner, show)
+	telemetry.End(span, false, err)
+	if err != nil {
+		return err
+	}
+	show.close()
+	if err := a.print(res, res.text); err != nil {
+		return err
+	}
+	return gateOf(res.verdict)
+}
+
+// shipPath runs the producer's zones in this process, and the attester and the
+// verifier as processes of their own.
+func (a *app) shipPath(ctx context.Context, pl plan, inputs map[string]json.RawMessage, f *shipFlags, runner *run.Runner, show *progress) (shipResult, error) {
+	started := time.Now()
+	var res shipResult
 	records, err := runner.Path(ctx, run.Request{
 		Path: pl.path, Inputs: inputs, Zones: []step.Zone{step.ZoneFetch, step.ZoneBuild, step.ZonePublish},
 	})
 	if err != nil {
-		return err
+		return res, err
 	}
 	out, err := newOutFolder(pl.source)
 	if err != nil {
-		return err
+		return res, err
 	}
 	record, err := a.record(pl, inputs, runner, records)
 	if err != nil {
-		return err
+		return res, err
 	}
 	if record, err = out.keepRecord(record); err != nil {
-		return err
+		return res, err
 	}
 	published, err := publishedBy(records)
 	if err != nil {
-		return err
+		return res, err
 	}
 	to := f.to
 	if to == "" {
@@ -223,22 +239,18 @@ func (a *app) ship(ctx context.Context, src string, f *shipFlags, given map[stri
 		Published: published, Inputs: inputs, Path: pl.path.Name, Record: out.record(), To: to, Legacy: f.legacy, NoCache: f.noCache,
 	}, runner)
 	if err != nil {
-		return err
+		return res, err
 	}
 	verdict, err := a.verifyChild(ctx, show, shipped.Reference, pl, f.policy, out)
 	if err != nil {
-		return err
+		return res, err
 	}
-	show.close()
-	res := shipResult{
+	return shipResult{
 		Reference: shipped.Reference, Digest: verdict.Digest, Passed: verdict.Passed, Level: verdict.Level,
 		Findings: verdict.Findings, Waivers: verdict.Waivers, KEV: verdict.KEV, Evidence: verdict.Evidence, Database: shipped.Database,
 		Report: out.report(), Elapsed: time.Since(started).Round(time.Millisecond).String(), Nodes: show.summary(),
-	}
-	if err := a.print(res, res.text); err != nil {
-		return err
-	}
-	return gateOf(verdict)
+		verdict: verdict,
+	}, nil
 }
 
 // shipResult is what ship prints.
@@ -255,6 +267,8 @@ type shipResult struct {
 	Report    string                  `json:"report"`
 	Elapsed   string                  `json:"elapsed"`
 	Nodes     []nodeSummary           `json:"nodes"`
+
+	verdict policy.Verdict
 }
 
 func (r shipResult) text(w io.Writer) {

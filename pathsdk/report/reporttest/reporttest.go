@@ -102,7 +102,7 @@ func timings(bad bool) []report.Timing {
 }
 
 func (im Image) input(t testing.TB) policy.Input {
-	in := policy.Input{Reference: "oci:examples/orders/.paths/store@" + string(Digest(im.Name)), Now: Now()}
+	in := policy.Input{Now: Now()}
 	platforms := im.Platforms
 	if len(platforms) == 0 {
 		platforms = []string{"linux/amd64"}
@@ -114,6 +114,7 @@ func (im Image) input(t testing.TB) policy.Input {
 		in.Images = append(in.Images, policy.Image{Digest: Digest(p), Platform: p})
 	}
 	in.Digest = in.Images[0].Digest
+	in.Reference = "oci:examples/orders" + im.Name + "/.paths/store@" + string(in.Digest)
 	add := func(on policy.Image, typ evidence.Type, tier evidence.Tier, p evidence.Predicate) {
 		raw := json.RawMessage("{}")
 		if p != nil {
@@ -148,7 +149,7 @@ func (im Image) input(t testing.TB) policy.Input {
 	foreign := superseded
 	foreign.Digest, foreign.Foreign, foreign.Signer = Digest(im.Name+"foreign"), true, ""
 	broken := superseded
-	broken.Digest, broken.Err = Digest(im.Name+"broken"), errors.New(im.Name+": the signature does not fit the statement")
+	broken.Digest, broken.Err = Digest(im.Name+"broken"), errors.New("the signature does not fit the statement"+im.Name)
 	in.Attestations = append(in.Attestations, superseded, foreign, broken)
 	return in
 }
