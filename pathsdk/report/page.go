@@ -113,7 +113,7 @@ func newPage(d Data) *page {
 	r := read(v)
 	name, _, _ := strings.Cut(v.Reference, "@sha256:")
 	p := &page{
-		Name: name,
+		Name:      name,
 		Reference: v.Reference, Passed: v.Passed,
 		Outcome: "Failed", Verified: momentOf(v.VerifiedOn), Generated: momentOf(d.Generated),
 		Policy: v.Policy, Build: v.Level.Build, KEV: v.KEV,
@@ -171,7 +171,7 @@ func (p *page) headline(v policy.Verdict) string {
 			failed++
 		}
 	}
-		text := fmt.Sprintf("Policy %s refuses this image: %s.", v.Policy.Name, count(failed, "finding", "findings"))
+	text := fmt.Sprintf("Policy %s refuses this image: %s.", v.Policy.Name, count(failed, "finding", "findings"))
 	if v.Passed {
 		text = fmt.Sprintf("Policy %s accepts this image.", v.Policy.Name)
 	}

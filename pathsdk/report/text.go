@@ -29,7 +29,10 @@ func scrubValue(v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			scrubValue(v.Field(i))
+			// Templates see exported fields only.
+			if v.Type().Field(i).IsExported() {
+				scrubValue(v.Field(i))
+			}
 		}
 	case reflect.Slice:
 		for i := range v.Len() {

@@ -33,6 +33,10 @@ type Config struct {
 	Step func(name string) (step.Step, error)
 	// Jobs bounds how many nodes run at once; 0 means one per processor.
 	Jobs int
+	// Reports is the folder that receives the files which steps of the build
+	// zone leave, such as JUnit results, by node, whether they pass or fail;
+	// empty drops them.
+	Reports string
 	// NoCache makes every node run.
 	NoCache bool
 	// Tool is part of every cache key: another pathctl recomputes everything.
@@ -147,6 +151,7 @@ func (r *Runner) Step(ctx context.Context, id, name string, in json.RawMessage) 
 		return rec, fmt.Errorf("step %s: %w", id, err)
 	}
 	o, err := r.exec(ctx, c)
+	r.keepReports(c, o, err)
 	if err == nil {
 		if _, bad := step.ParseDigest(string(o.result.Subject.Digest)); bad != nil {
 			err = fmt.Errorf("the step named no subject: %w", bad)

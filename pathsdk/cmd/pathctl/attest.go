@@ -136,7 +136,7 @@ func (a *app) attest(ctx context.Context, f *attestFlags) (attested, error) {
 	}
 	observe, done := a.observer(f.eventsFD, "attest")
 	defer done()
-	r, err := a.runner(0, f.noCache, observe)
+	r, err := a.runner(0, f.noCache, "", observe)
 	if err != nil {
 		return attested{}, err
 	}

@@ -36,6 +36,7 @@ func newOutFolder(source string) (outFolder, error) {
 
 func (o outFolder) store() string   { return filepath.Join(string(o), "store") }
 func (o outFolder) record() string  { return filepath.Join(string(o), "run.json") }
+func (o outFolder) reports() string { return filepath.Join(string(o), "reports") }
 func (o outFolder) report() string  { return filepath.Join(string(o), "report.html") }
 func (o outFolder) verdict() string { return filepath.Join(string(o), "verdict.json") }
 func (o outFolder) timings() string { return filepath.Join(string(o), "timings.json") }

@@ -187,13 +187,17 @@ func (a *app) ship(ctx context.Context, src string, f *shipFlags, given map[stri
 	}
 	show := newProgress(a, "ship "+filepath.Base(pl.source))
 	defer show.close()
-	runner, err := a.runner(f.jobs, f.noCache, show.observe)
+	out, err := newOutFolder(pl.source)
+	if err != nil {
+		return err
+	}
+	runner, err := a.runner(f.jobs, f.noCache, out.reports(), show.observe)
 	if err != nil {
 		return err
 	}
 	defer runner.Close()
 	ctx, span := telemetry.Pipeline(ctx, pl.path.Name, runner.ID())
-	res, err := a.shipPath(ctx, pl, inputs, f, runner, show)
+	res, err := a.shipPath(ctx, pl, inputs, f, out, runner, show)
 	telemetry.End(span, false, err)
 	if err != nil {
 		return err
@@ -207,16 +211,12 @@ func (a *app) ship(ctx context.Context, src string, f *shipFlags, given map[stri
 
 // shipPath runs the producer's zones in this process, and the attester and the
 // verifier as processes of their own.
-func (a *app) shipPath(ctx context.Context, pl plan, inputs map[string]json.RawMessage, f *shipFlags, runner *run.Runner, show *progress) (shipResult, error) {
+func (a *app) shipPath(ctx context.Context, pl plan, inputs map[string]json.RawMessage, f *shipFlags, out outFolder, runner *run.Runner, show *progress) (shipResult, error) {
 	started := time.Now()
 	var res shipResult
 	records, err := runner.Path(ctx, run.Request{
 		Path: pl.path, Inputs: inputs, Zones: []step.Zone{step.ZoneFetch, step.ZoneBuild, step.ZonePublish},
 	})
-	if err != nil {
-		return res, err
-	}
-	out, err := newOutFolder(pl.source)
 	if err != nil {
 		return res, err
 	}
@@ -295,12 +295,12 @@ func (r shipResult) text(w io.Writer) {
 }
 
 // runner makes a runner of the catalog's steps.
-func (a *app) runner(jobs int, noCache bool, observe func(run.Event)) (*run.Runner, error) {
+func (a *app) runner(jobs int, noCache bool, reports string, observe func(run.Event)) (*run.Runner, error) {
 	tool, err := a.tool()
 	if err != nil {
 		return nil, err
 	}
-	return run.New(run.Config{Home: a.host.Home, Self: a.host.Self, Step: stepNamed, Jobs: jobs, NoCache: noCache, Tool: tool, Observe: observe})
+	return run.New(run.Config{Home: a.host.Home, Self: a.host.Self, Step: stepNamed, Jobs: jobs, NoCache: noCache, Reports: reports, Tool: tool, Observe: observe})
 }
 
 // published is what the publish node hands to the attester.

@@ -55,7 +55,7 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 			}
 			show := newProgress(a, "step "+spec.Name)
 			defer show.close()
-			r, err := a.runner(0, out != "", show.observe)
+			r, err := a.runner(0, out != "", out, show.observe)
 			if err != nil {
 				return err
 			}
@@ -122,6 +122,14 @@ func keepOutputs(spec step.Spec, out json.RawMessage, to string) (json.RawMessag
 			continue
 		}
 		dst := filepath.Join(to, filepath.Base(path))
+		if spec.Zone == step.ZoneBuild && f.Kind == step.KindFile {
+			// A report: the runner has put it there, as it does when a gate fails.
+			dst = filepath.Join(to, spec.Name, filepath.Base(path))
+			if raw, err := json.Marshal(dst); err == nil {
+				m[f.Name] = raw
+			}
+			continue
+		}
 		if _, err := os.Lstat(dst); err == nil {
 			return nil, step.Usagef("%s exists: remove it, or give another folder with --out", dst)
 		}

@@ -316,6 +316,9 @@ func TestConfine(t *testing.T) {
 				t.Fatal(err)
 			}
 			prefix := NewExecer(me, r).Confine([]string{cache, filepath.Join(w.work, "nothing")}, []string{tmp})
+			if len(prefix) == 0 && withCgo && !r.Proc {
+				return
+			}
 			if len(prefix) == 0 {
 				t.Fatal("no prefix although this kernel has Landlock")
 			}
