@@ -15,7 +15,7 @@ func Microservice() Path {
 			{Name: "package", Kind: step.KindString, Help: "the main package to build, relative to the module; found when there is only one"},
 			{Name: "platforms", Kind: step.KindStrings, Default: "linux/amd64", Help: "platforms to build for; more than one makes an image index"},
 			{Name: "base", Kind: step.KindString, Default: "scratch", Help: "base image by digest, or scratch for an empty one with CA certificates and a non-root user"},
-			{Name: "ldflags", Kind: step.KindStrings, Help: "flags for the Go linker"},
+			{Name: "ldflags", Kind: step.KindStrings, Default: "-s,-w", Help: "flags for the Go linker; by default without debugging symbols, which tracebacks don't need"},
 			{Name: "tags", Kind: step.KindStrings, Help: "Go build tags"},
 			{Name: "toolchain", Kind: step.KindString, Default: "local", Help: "Go toolchain: local, or a version such as go1.26.1 to download"},
 			{Name: "testPackages", Kind: step.KindStrings, Default: "./...", Help: "package patterns to test"},

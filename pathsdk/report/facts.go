@@ -102,21 +102,34 @@ func (r *reading) secretScan(raw json.RawMessage, on string) (string, error) {
 			looked += "; a limit ended the scan early"
 		}
 		r.secrets.Looked = append(r.secrets.Looked, looked)
+		slices.Sort(r.secrets.Looked)
 		for _, x := range s.Secrets {
 			found++
 			where := x.File
 			if x.Line > 0 {
 				where = fmt.Sprintf("%s:%d", x.File, x.Line)
 			}
-			row := secretRow{x.Rule, x.Title, x.Severity, strings.TrimSpace(x.Target + " " + where), on}
-			if len(r.secrets.Rows) < maxListed {
-				r.secrets.Rows = append(r.secrets.Rows, row)
-			} else {
-				r.secrets.More++
-			}
+			r.secrets.add(secretRow{x.Rule, x.Title, x.Severity, strings.TrimSpace(x.Target + " " + where), on})
 		}
 	}
 	return count(found, "secret", "secrets") + " found", nil
+}
+
+// add makes one row of what was found on several platforms, such as everything in
+// the source.
+func (t *secretTable) add(row secretRow) {
+	for i := range t.Rows {
+		x := &t.Rows[i]
+		if x.Rule == row.Rule && x.Title == row.Title && x.Severity == row.Severity && x.Where == row.Where {
+			x.On = addPlatform(x.On, row.On)
+			return
+		}
+	}
+	if len(t.Rows) == maxListed {
+		t.More++
+		return
+	}
+	t.Rows = append(t.Rows, row)
 }
 
 // origin is what provenance says: where the image comes from.

@@ -39,7 +39,7 @@ type Inputs struct {
 	Name            string      `json:"name,omitempty" help:"name of the image; the last element of the Go module's path when empty"`
 	Package         string      `json:"package,omitempty" help:"the main package to build, relative to the module; found when there is only one"`
 	Platforms       []string    `json:"platforms" default:"linux/amd64" help:"platforms to build for; more than one makes an image index"`
-	Ldflags         []string    `json:"ldflags,omitempty" help:"flags for the Go linker; {{.Name}}, {{.Revision}} and {{.Created}} are replaced"`
+	Ldflags         []string    `json:"ldflags" default:"-s,-w" help:"flags for the Go linker, by default without debugging symbols; {{.Name}}, {{.Revision}} and {{.Created}} are replaced"`
 	Tags            []string    `json:"tags,omitempty" help:"Go build tags"`
 	Revision        string      `json:"revision,omitempty" help:"commit of the source, for the image's annotations"`
 	Repository      string      `json:"repository,omitempty" help:"URL of the source's repository, for the image's annotations"`
