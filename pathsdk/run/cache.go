@@ -16,6 +16,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/pavedpaths/paths/pathsdk/internal/bounded"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
@@ -185,7 +186,7 @@ func (r *Runner) store(c *call, dir string, mac []byte, o *outcome, files map[st
 
 // load returns the cached outcome if every byte of it is as it was stored.
 func (r *Runner) load(c *call, dir, key string, mac []byte) (outcome, error) {
-	raw, err := readBounded(filepath.Join(dir, "entry.json"), maxEntry)
+	raw, err := bounded.ReadFile(filepath.Join(dir, "entry.json"), maxEntry)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -278,7 +279,7 @@ func (e entry) sealed(key []byte) bool {
 func (r *Runner) macKey(z step.Zone) ([]byte, error) {
 	path := filepath.Join(r.cfg.Home, "keys", "cache-"+string(z)+".key")
 	for range 2 {
-		if key, err := readBounded(path, 64); err == nil && len(key) == 32 {
+		if key, err := bounded.ReadFile(path, 64); err == nil && len(key) == 32 {
 			return key, nil
 		}
 		key := make([]byte, 32)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/pavedpaths/paths/pathsdk/internal/bounded"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -17,7 +18,7 @@ func (r *Runner) redacted(c *call, next slog.Handler) slog.Handler {
 		if f.Kind != step.KindSecret {
 			return path, nil
 		}
-		if b, err := readBounded(path, 1<<20); err == nil {
+		if b, err := bounded.ReadFile(path, 1<<20); err == nil {
 			if s := strings.TrimSpace(string(b)); len(s) >= 6 {
 				pairs = append(pairs, s, "[redacted]")
 				if q, err := json.Marshal(s); err == nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/catalog"
 	"github.com/pavedpaths/paths/pathsdk/claims"
 	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/internal/bounded"
 	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
 	"github.com/pavedpaths/paths/pathsdk/run"
@@ -176,7 +177,7 @@ func attestInputs(f *attestFlags) (map[string]json.RawMessage, error) {
 	if file == "" {
 		file = f.record
 	}
-	raw, err := readBounded(file, 64<<20)
+	raw, err := bounded.ReadFile(file, 64<<20)
 	if err != nil {
 		return nil, fmt.Errorf("read the run: %w", err)
 	}
@@ -366,7 +367,7 @@ func order(t evidence.Type) int {
 func (a *app) sign(ctx context.Context, signer *attest.Signer, s statement) ([]byte, bool, error) {
 	sum := sha256.Sum256(append([]byte(signer.Hint()+"\n"), s.bytes...))
 	file := filepath.Join(a.host.Home, "cache", string(step.ZoneAttest), "bundles", hex.EncodeToString(sum[:])+".json")
-	if b, err := readBounded(file, attest.MaxBundle); err == nil && signer.Made(b, s.bytes) {
+	if b, err := bounded.ReadFile(file, attest.MaxBundle); err == nil && signer.Made(b, s.bytes) {
 		return b, true, nil
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, false, err
@@ -445,21 +446,4 @@ func (a *app) observer(fd int, title string) (func(run.Event), func()) {
 	}
 	show := newProgress(a, title)
 	return show.observe, show.close
-}
-
-// readBounded reads a file of at most limit bytes.
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
-	}
-	return b, nil
 }

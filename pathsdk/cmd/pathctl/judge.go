@@ -14,6 +14,7 @@ import (
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/internal/bounded"
 	"github.com/pavedpaths/paths/pathsdk/internal/kev"
 	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/policy"
@@ -252,7 +253,7 @@ func loadKEV(ctx context.Context, from string) (policy.KEV, string, error) {
 
 // loadWaivers reads waivers from a local paths.yaml.
 func loadWaivers(file string) ([]policy.Waiver, error) {
-	raw, err := readBounded(file, service.MaxSize)
+	raw, err := bounded.ReadFile(file, service.MaxSize)
 	if err != nil {
 		return nil, step.Usagef("--waivers: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pavedpaths/paths/pathsdk/catalog"
 	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/internal/bounded"
 	"github.com/pavedpaths/paths/pathsdk/paths"
 	"github.com/pavedpaths/paths/pathsdk/policy"
 	"github.com/pavedpaths/paths/pathsdk/report"
@@ -55,7 +56,7 @@ func writeReport(file string, v policy.Verdict, timings string) error {
 		d.Steps[spec.Name] = spec
 	}
 	if timings != "" {
-		raw, err := readBounded(timings, report.MaxTimings)
+		raw, err := bounded.ReadFile(timings, report.MaxTimings)
 		if err != nil {
 			return step.Usagef("--timings: %w; leave it out for a report without times", err)
 		}

@@ -1,4 +1,5 @@
-package run
+// Package bounded reads files of which somebody else decides the size.
+package bounded
 
 import (
 	"fmt"
@@ -6,8 +7,8 @@ import (
 	"os"
 )
 
-// readBounded reads a file of at most limit bytes.
-func readBounded(path string, limit int64) ([]byte, error) {
+// ReadFile reads a file of at most limit bytes; a larger one is an error.
+func ReadFile(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -15,7 +16,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	if int64(len(b)) > limit {
 		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
