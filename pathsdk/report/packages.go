@@ -22,7 +22,9 @@ type packageTable struct {
 	Source string
 	// Platforms is true if there is more than one, and so a column for them.
 	Platforms bool
-	Cut       bool
+	// Licensed is true if any package has a licence, and so a column for them.
+	Licensed bool
+	Cut      bool
 }
 
 type packageRow struct {
@@ -93,6 +95,7 @@ func addPlatform(list, on string) string {
 
 func (r *reading) packageTable() packageTable {
 	t := packageTable{Rows: r.packages, Total: len(r.packages), Platforms: r.platforms > 1}
+	t.Licensed = slices.ContainsFunc(t.Rows, func(p packageRow) bool { return p.License != "" })
 	var formats []string
 	for _, b := range r.sboms {
 		if f := b.Format + " " + b.Version; !slices.Contains(formats, f) {

@@ -47,7 +47,7 @@
       if (f.input.value && !first) first = f.section;
     }
     apply();
-    if (scroll && first) first.scrollIntoView();
+    if (scroll && first) first.scrollIntoView({ behavior: 'instant' });
   };
   const apply = () => { for (const f of filters) f.apply(); };
 

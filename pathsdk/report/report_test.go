@@ -78,6 +78,7 @@ func TestSays(t *testing.T) {
 		{"without timings", stripped, []string{"No timings"}, []string{"Whole run", "2.21 s"}},
 		{"of another version of the path", older, []string{"the image was made by microservice 0.1.0"}, nil},
 		{"with predicates that can't be read", garbled, []string{"can't be shown: provenance predicate", "No usable SBOM", "No usable scan", "No usable test result", "No usable provenance", "No usable secret scan"}, nil},
+		{"with nothing found by a small database", reporttest.Data(t, reporttest.Image{Packages: 1}), []string{"this says nothing about the image", "0 open", "by a small database"}, []string{"The scanner knows no vulnerability"}},
 		{"with a KEV list", kev, []string{"checked against kev.json, version 2026.02.28"}, []string{"not checked"}},
 		{"of nothing", report.Data{}, []string{"Failed", "No evidence was found", "No usable SBOM", "Known exploited"}, []string{"accepts"}},
 	}

@@ -22,8 +22,10 @@ type vulnTable struct {
 	// the worst of them.
 	Open, Worst int
 	Summary     string
-	Platforms   bool
-	Cut         bool
+	// Small is true if a database was made for tests and demos.
+	Small     bool
+	Platforms bool
+	Cut       bool
 }
 
 // scan is one scan's own description.
@@ -213,6 +215,10 @@ func (r *reading) vulnTable(v policy.Verdict) vulnTable {
 	}
 	if answered := t.Total - t.Open; answered > 0 {
 		parts = append(parts, fmt.Sprintf("%d answered", answered))
+	}
+	t.Small = slices.ContainsFunc(t.Scans, func(s scan) bool { return s.Small })
+	if t.Small {
+		parts = append(parts, "by a small database")
 	}
 	t.Summary = cmp.Or(strings.Join(parts, ", "), "nothing known")
 	if t.Total > maxVulns {
