@@ -60,7 +60,7 @@ func Collect(ctx context.Context, s oci.Store, images []oci.Image, t *Trust) ([]
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetches)
-	seen := &checked{by: map[v1.Hash]*result{}}
+	seen := &checked{by: map[blobID]*result{}}
 	for i := range found {
 		g.Go(func() error {
 			found[i].read(gctx, s, t, seen)
@@ -80,7 +80,7 @@ func (f *Found) read(ctx context.Context, s oci.Store, t *Trust, seen *checked) 
 		f.Err = err
 		return
 	}
-	r := seen.result(layer.Digest)
+	r := seen.result(blobID{layer.Digest, layer.Size})
 	r.once.Do(func() { r.check(ctx, s, t, layer) })
 	f.PredicateType = r.predicateType
 	if r.err != nil {
@@ -94,12 +94,18 @@ func (f *Found) read(ctx context.Context, s oci.Store, t *Trust, seen *checked) 
 	f.Verified = r.v
 }
 
-// checked remembers bundles by digest. One bundle may hang on many images, and
+// checked remembers bundles by digest and size. A wrong size fails, and must
+// not fail others with the right one. One bundle may hang on many images, and
 // whoever can push may hang one of ours on an image ten thousand times, each
 // time in another manifest: it is read, verified and kept once.
 type checked struct {
 	mu sync.Mutex
-	by map[v1.Hash]*result
+	by map[blobID]*result
+}
+
+type blobID struct {
+	digest v1.Hash
+	size   int64
 }
 
 type result struct {
@@ -109,13 +115,13 @@ type result struct {
 	err           error
 }
 
-func (c *checked) result(h v1.Hash) *result {
+func (c *checked) result(id blobID) *result {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r, ok := c.by[h]
+	r, ok := c.by[id]
 	if !ok {
 		r = &result{}
-		c.by[h] = r
+		c.by[id] = r
 	}
 	return r
 }

@@ -1,6 +1,6 @@
 package main
 
-// One small package of each of 250 modules, so that the image holds as many
+// One small package of each of 251 modules, so that the image holds as many
 // packages as that of a large service, and builds in seconds. They are modules
 // of pathctl itself at the versions of the root go.mod, so that whoever builds
 // pathctl has them already.
@@ -247,6 +247,7 @@ import (
 	_ "google.golang.org/grpc/serviceconfig"
 	_ "google.golang.org/protobuf/encoding/protowire"
 	_ "gopkg.in/warnings.v0"
+	_ "gopkg.in/yaml.v2"
 	_ "gopkg.in/yaml.v3"
 	_ "k8s.io/utils/clock"
 	_ "kernel.org/pub/linux/libs/security/libcap/psx"

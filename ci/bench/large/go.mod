@@ -37,6 +37,7 @@ require (
 	golang.org/x/term v0.42.0
 	golang.org/x/tools v0.44.0
 	google.golang.org/protobuf v1.36.11
+	gopkg.in/yaml.v2 v2.4.0
 	modernc.org/sqlite v1.48.2
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730
 	sigs.k8s.io/yaml v1.6.0
@@ -263,3 +264,7 @@ require (
 	modernc.org/mathutil v1.7.1
 	modernc.org/memory v1.11.0
 )
+
+// An old version, so that both scanners have something to find that does not
+// fail the gate: GHSA-wxc4-f4m6-wwqv, medium.
+replace gopkg.in/yaml.v2 => gopkg.in/yaml.v2 v2.2.7

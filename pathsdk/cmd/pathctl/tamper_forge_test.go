@@ -28,6 +28,8 @@ type forger struct {
 	t     testing.TB
 	dir   string
 	image step.Digest
+	// pattern is a referrer's manifest, from which others are made.
+	pattern []byte
 }
 
 func forge(t testing.TB, store string) *forger {
@@ -41,6 +43,7 @@ func forge(t testing.TB, store string) *forger {
 	if f.image == "" {
 		t.Fatal("the store holds no image")
 	}
+	f.pattern = f.blob(f.of(f.image, evidence.Signature).digest)
 	return f
 }
 
