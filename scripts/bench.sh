@@ -9,7 +9,7 @@ export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off
 [ -x bin/pathctl ] || { echo "scripts/bench.sh: there is no bin/pathctl; run: make bench" >&2; exit 1; }
 
 cd ci/bench
-tools=$(go list tool)
+tools=$(go list -e tool) # -e: trivy does not load without its experiment
 key=$({ go version; cat go.mod go.sum "$root/scripts/bench.sh"; } | sha256sum | cut -c1-16)
 bin=$root/.bench/bin/$key
 mkdir -p "$bin"

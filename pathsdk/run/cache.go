@@ -289,13 +289,21 @@ func (r *Runner) macKey(z step.Zone) ([]byte, error) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("make the cache key: %w", err)
 		}
-		tmp := path + "." + r.id
-		if err := os.WriteFile(tmp, key, 0o600); err != nil {
+		// A file of its own: several nodes of one run may come here at once, and
+		// what a link names must not be written again. In the working folder, which
+		// is swept after a kill.
+		tmp, err := os.CreateTemp(r.work, "cache-key-*")
+		if err != nil {
+			return nil, fmt.Errorf("make the cache key: %w", err)
+		}
+		_, err = tmp.Write(key)
+		if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+			_ = os.Remove(tmp.Name())
 			return nil, fmt.Errorf("make the cache key: %w", err)
 		}
 		// Link fails if another process was first; then its key is read above.
-		_ = os.Link(tmp, path)
-		_ = os.Remove(tmp)
+		_ = os.Link(tmp.Name(), path)
+		_ = os.Remove(tmp.Name())
 	}
 	return nil, fmt.Errorf("cache key %s is not 32 bytes: remove it, and the cache starts anew", path)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/pavedpaths/paths/pathsdk/internal/bounded"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
 )
 
@@ -25,6 +28,9 @@ func newOutFolder(source string) (outFolder, error) {
 	if err := os.MkdirAll(string(o), 0o755); err != nil {
 		return o, fmt.Errorf("make the folder for results: %w", err)
 	}
+	if err := o.withoutLinks(); err != nil {
+		return o, err
+	}
 	ignore := filepath.Join(string(o), ".gitignore")
 	if _, err := os.Stat(ignore); errors.Is(err, fs.ErrNotExist) {
 		if err := writeFile(ignore, []byte("*\n"), 0o644); err != nil {
@@ -32,6 +38,20 @@ func newOutFolder(source string) (outFolder, error) {
 		}
 	}
 	return o, nil
+}
+
+// withoutLinks refuses links below the folder: a repository can bring a .paths of
+// its own, and what is written there must not land elsewhere.
+func (o outFolder) withoutLinks() error {
+	return filepath.WalkDir(string(o), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("look through the folder for results: %w", err)
+		}
+		if !d.IsDir() && !d.Type().IsRegular() {
+			return fmt.Errorf("%s is a link or a device, which pathctl never makes: remove %s and run again", path, o)
+		}
+		return nil
+	})
 }
 
 func (o outFolder) store() string   { return filepath.Join(string(o), "store") }
@@ -43,23 +63,30 @@ func (o outFolder) timings() string { return filepath.Join(string(o), "timings.j
 
 // keepRecord writes the record of a run. A run that found everything as it was
 // is the same invocation as the one before: its record stays, so that its
-// provenance needs no new signature.
-func (o outFolder) keepRecord(r provenance.Record) (provenance.Record, error) {
-	if raw, err := os.ReadFile(o.record()); err == nil {
+// provenance needs no new signature. What counts is the copy below home; the one beside the source, which others can write, is for reading.
+func (o outFolder) keepRecord(r provenance.Record, home string) ([]byte, error) {
+	sum := sha256.Sum256([]byte(o))
+	kept := filepath.Join(home, "cache", "runs", hex.EncodeToString(sum[:16])+".json")
+	if raw, err := bounded.ReadFile(kept, maxRecord); err == nil {
 		var old provenance.Record
 		if json.Unmarshal(raw, &old) == nil && sameRun(old, r) {
-			return old, nil
+			return raw, writeFile(o.record(), raw, 0o644)
 		}
 	}
 	raw, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return r, err
+		return nil, err
 	}
-	if err := writeFile(o.record(), raw, 0o644); err != nil {
-		return r, fmt.Errorf("write the run's record: %w", err)
+	for _, file := range []string{kept, o.record()} {
+		if err := writeFile(file, raw, 0o644); err != nil {
+			return nil, fmt.Errorf("write the run's record: %w", err)
+		}
 	}
-	return r, nil
+	return raw, nil
 }
+
+// maxRecord bounds a run's record, in bytes.
+const maxRecord = 64 << 20
 
 // sameRun reports whether nothing but times tells two runs apart, and the later
 // one built nothing itself.

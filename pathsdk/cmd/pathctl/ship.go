@@ -224,8 +224,15 @@ func (a *app) shipPath(ctx context.Context, pl plan, inputs map[string]json.RawM
 	if err != nil {
 		return res, err
 	}
-	if record, err = out.keepRecord(record); err != nil {
+	raw, err := out.keepRecord(record, a.host.Home)
+	if err != nil {
 		return res, err
+	}
+	// A file of this run's own: another run of the same service may write its
+	// record meanwhile.
+	kept := filepath.Join(runner.Work(), "run.json")
+	if err := os.WriteFile(kept, raw, 0o600); err != nil {
+		return res, fmt.Errorf("write the run's record: %w", err)
 	}
 	published, err := publishedBy(records)
 	if err != nil {
@@ -236,7 +243,7 @@ func (a *app) shipPath(ctx context.Context, pl plan, inputs map[string]json.RawM
 		to = "oci:" + out.store()
 	}
 	shipped, err := a.attestChild(ctx, show, attestRequest{
-		Published: published, Inputs: inputs, Path: pl.path.Name, Record: out.record(), To: to, Legacy: f.legacy, NoCache: f.noCache,
+		Published: published, Inputs: inputs, Path: pl.path.Name, Record: kept, To: to, Legacy: f.legacy, NoCache: f.noCache,
 	}, runner)
 	if err != nil {
 		return res, err

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -174,7 +173,11 @@ func (a *app) verifyAll(ctx context.Context, references []string, f *verifyFlags
 	return verdicts, err
 }
 
-// judgeAll judges as many images at once as there are processors.
+// inFlight is how many images are judged at once: a registry takes longer to
+// answer than the answer takes to judge.
+const inFlight = 8
+
+// judgeAll judges images, several at once.
 func (a *app) judgeAll(ctx context.Context, references []string, f *verifyFlags) ([]policy.Verdict, error) {
 	j, err := a.newJudge(ctx, f)
 	if err != nil {
@@ -183,7 +186,7 @@ func (a *app) judgeAll(ctx context.Context, references []string, f *verifyFlags)
 	verdicts := make([]policy.Verdict, len(references))
 	errs := make([]error, len(references))
 	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(inFlight)
 	for i, ref := range references {
 		g.Go(func() error {
 			if errs[i] = ctx.Err(); errs[i] != nil {

@@ -46,6 +46,7 @@ func rules() []rule {
 		{who: []string{"provenance/..."}, deny: []string{"attest/...", "policy/...", "cmd/...", "gen/...", "catalog/...", "service/...", "steps/..."}, why: "provenance computes from facts, and asks nobody"},
 		{who: []string{"attest/..."}, deny: []string{"run/...", "policy/...", "cmd/...", "gen/...", "catalog/...", "service/...", "steps/..."}, why: "the attester runs no step and judges nothing: evidence <- attest <- cmd"},
 		{who: []string{"policy/..."}, deny: []string{"run/...", "attest/...", "cmd/...", "gen/...", "catalog/...", "service/...", "steps/..."}, why: "a policy judges statements that were verified before, and can't reach a key"},
+		{who: []string{"report/..."}, allow: []string{"policy", "evidence", "paths", "step", "report/...", "internal/..."}, why: "a report is a view of a verdict"},
 		{who: []string{"run/...", "telemetry/...", "gen/..."}, deny: []string{"attest/...", "cmd/...", "steps/..."}, why: "the runner and gen know steps from the catalog alone, and no key"},
 		{who: []string{"internal/..."}, deny: judges, why: "an internal package serves those above it"},
 	}
