@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,32 +107,36 @@ func (j *judge) examine(ctx context.Context, reference string) (examined, error)
 	}
 	with := oci.WithTransport(j.transport)
 	if e.digest, err = oci.Resolve(ctx, e.place, with); err != nil {
-		return e, damaged(err)
+		return e, damaged(e.place, err)
 	}
 	if e.store, err = oci.Open(ctx, e.place, with); err != nil {
-		return e, damaged(err)
+		return e, damaged(e.place, err)
 	}
 	if err := oci.Check(ctx, e.store, e.digest, j.deep); err != nil {
 		if errors.Is(err, oci.ErrNotFound) {
 			return e, &step.GateError{Gate: "image", Findings: []string{err.Error()}, Fix: "the image, or a part of it, is not there: check the reference, push it again, or ship again"}
 		}
-		return e, damaged(err)
+		return e, damaged(e.place, err)
 	}
 	if e.images, err = oci.Images(ctx, e.store, e.digest); err != nil {
-		return e, damaged(err)
+		return e, damaged(e.place, err)
 	}
 	e.found, err = attest.Collect(ctx, e.store, e.images, j.trust)
-	return e, damaged(err)
+	return e, damaged(e.place, err)
 }
 
 // damaged makes content that is not what its digest says a gate that refuses:
 // whoever tampers must not get another answer than the policy's. A store that
 // can't be reached stays an error.
-func damaged(err error) error {
+func damaged(place oci.Locator, err error) error {
 	if !errors.Is(err, oci.ErrContent) {
 		return err
 	}
-	return &step.GateError{Gate: "image", Findings: []string{err.Error()}, Fix: "what is stored is not what its digest says: push it again, or ship again"}
+	text := err.Error()
+	if host, _, _ := strings.Cut(place.Place(), "/"); !strings.Contains(text, host) {
+		text = place.Place() + ": " + text
+	}
+	return &step.GateError{Gate: "image", Findings: []string{text}, Fix: "what is stored is not what its digest says: push it again, or ship again"}
 }
 
 // judge judges one image, and hangs the verdict on it if there is a signer.
@@ -174,7 +179,13 @@ func attestation(f attest.Found) policy.Attestation {
 // attachVSA signs the verdict with the verifier's key. A verdict that says
 // nothing new gets no new VSA.
 func (j *judge) attachVSA(ctx context.Context, e examined, v policy.Verdict) error {
-	predicate, err := policy.VSA(v, policy.VSAOptions{Version: version})
+	name := imageName(e)
+	opts := policy.VSAOptions{Version: version}
+	if e.place.IsLayout() {
+		// Where a layout lies on this machine means nothing to who reads the VSA.
+		opts.ResourceURI = "pkg:oci/" + name + "@" + url.QueryEscape(string(e.digest))
+	}
+	predicate, err := policy.VSA(v, opts)
 	if err != nil {
 		return err
 	}
@@ -184,7 +195,7 @@ func (j *judge) attachVSA(ctx context.Context, e examined, v policy.Verdict) err
 		}
 	}
 	// The verifier computed this itself from what it verified.
-	st, err := evidence.New(evidence.VSA, predicate, step.Subject{Name: "image", Digest: e.digest}, evidence.Derived)
+	st, err := evidence.New(evidence.VSA, predicate, step.Subject{Name: name, Digest: e.digest}, evidence.Derived)
 	if err != nil {
 		return err
 	}
@@ -196,6 +207,16 @@ func (j *judge) attachVSA(ctx context.Context, e examined, v policy.Verdict) err
 		return err
 	}
 	return oci.Settle(ctx, e.store)
+}
+
+// imageName is what the attester called the image.
+func imageName(e examined) string {
+	for _, f := range e.found {
+		if f.Verified != nil && f.Image == e.digest && f.PredicateType == evidence.Signature.URI {
+			return f.Verified.Statement.Subject.Name
+		}
+	}
+	return "image"
 }
 
 // sameVSA compares two summaries but for the time.

@@ -54,6 +54,19 @@ func (o outFolder) withoutLinks() error {
 	})
 }
 
+// shortest is how a person would write a path: relative where it lies below the
+// current folder.
+func shortest(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
+}
+
 func (o outFolder) store() string   { return filepath.Join(string(o), "store") }
 func (o outFolder) record() string  { return filepath.Join(string(o), "run.json") }
 func (o outFolder) reports() string { return filepath.Join(string(o), "reports") }

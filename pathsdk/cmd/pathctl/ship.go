@@ -240,7 +240,7 @@ func (a *app) shipPath(ctx context.Context, pl plan, inputs map[string]json.RawM
 	}
 	to := f.to
 	if to == "" {
-		to = "oci:" + out.store()
+		to = "oci:" + shortest(out.store())
 	}
 	shipped, err := a.attestChild(ctx, show, attestRequest{
 		Published: published, Inputs: inputs, Path: pl.path.Name, Record: kept, To: to, Legacy: f.legacy, NoCache: f.noCache,
@@ -255,7 +255,7 @@ func (a *app) shipPath(ctx context.Context, pl plan, inputs map[string]json.RawM
 	return shipResult{
 		Reference: shipped.Reference, Digest: verdict.Digest, Passed: verdict.Passed, Level: verdict.Level,
 		Findings: verdict.Findings, Waivers: verdict.Waivers, KEV: verdict.KEV, Evidence: verdict.Evidence, Database: shipped.Database,
-		Report: out.report(), Elapsed: time.Since(started).Round(time.Millisecond).String(), Nodes: show.summary(),
+		Report: shortest(out.report()), Elapsed: time.Since(started).Round(time.Millisecond).String(), Nodes: show.summary(),
 		verdict: verdict,
 	}, nil
 }

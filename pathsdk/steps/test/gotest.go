@@ -64,6 +64,12 @@ func (g goTest) run(ctx context.Context) (*results, error) {
 	case len(got.suites) == 0:
 		return nil, fmt.Errorf("go test: no results: %s", orNothing(stderr.tail(2000)))
 	}
+	for _, f := range got.findings() {
+		// A full disk is no fault of the tests.
+		if strings.Contains(f, "[build failed]") && strings.Contains(f, "no space left on device") {
+			return nil, fmt.Errorf("go test found no space on the disk: free some where the cache is\n%s", f)
+		}
+	}
 	got.stray.Write(stderr.bytes())
 	return got, nil
 }
