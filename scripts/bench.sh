@@ -16,7 +16,7 @@ mkdir -p "$bin"
 for tool in $tools; do
 	name=$(basename "$tool")
 	[ ! -x "$bin/$name" ] || continue
-	echo "bench: building $name; the peers link much of the cloud's client libraries, so the first time takes minutes (trivy: 10 of CPU time, 4 GB)" >&2
+	echo "bench: building $name, once: a peer links hundreds of client libraries, which takes minutes (trivy: ten of CPU time, and 4 GB of memory)" >&2
 	# trivy needs an experiment of the toolchain; the others are built without, as
 	# pathctl is, and share compiled packages with it.
 	experiment=

@@ -75,13 +75,6 @@ func TestSigstoreConformance(t *testing.T) {
 	}
 }
 
-const oneSigner = `
-apiVersion: pavedpaths.dev/v1
-kind: TrustRoot
-signers:
-  - {name: managed, key: key.pub, roles: [attester], maxTier: observed, maxBuildLevel: 1}
-`
-
 // TestManagedKey shows that the library which Verify rests on accepts the
 // conformance case that is signed with a plain key.
 func TestManagedKey(t *testing.T) {

@@ -133,3 +133,10 @@ func FuzzParseTrust(f *testing.F) {
 		}
 	})
 }
+
+const oneSigner = `
+apiVersion: pavedpaths.dev/v1
+kind: TrustRoot
+signers:
+  - {name: managed, key: key.pub, roles: [attester], maxTier: observed, maxBuildLevel: 1}
+`

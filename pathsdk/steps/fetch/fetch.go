@@ -98,6 +98,9 @@ func fetchGo(ctx context.Context, env step.Env, in Inputs, out *Output) error {
 	}
 	var err error
 	if out.Digest, err = snapshot(string(in.Source), string(out.Tarball), string(out.Source)); err != nil {
+		if entry := (*tree.Error)(nil); errors.As(err, &entry) {
+			return step.Usagef("source %s: %w", in.Source, err)
+		}
 		return fmt.Errorf("source %s: %w", in.Source, err)
 	}
 	c := child{env: env, in: in, modcache: string(out.ModCache)}
