@@ -10,7 +10,8 @@ export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off
 
 cd ci/bench
 tools=$(go list -e tool) # -e: trivy does not load without its experiment
-key=$({ go version; cat go.mod go.sum "$root/scripts/bench.sh"; } | sha256sum | cut -c1-16)
+flags='-ldflags=-s -w'
+key=$({ go version; echo "$flags"; cat go.mod go.sum; } | sha256sum | cut -c1-16)
 bin=$root/.bench/bin/$key
 mkdir -p "$bin"
 for tool in $tools; do
@@ -21,7 +22,7 @@ for tool in $tools; do
 	# pathctl is, and share compiled packages with it.
 	experiment=
 	[ "$name" != trivy ] || experiment=jsonv2
-	GOEXPERIMENT=$experiment go build -ldflags='-s -w' -o "$bin/.$name" "$tool"
+	GOEXPERIMENT=$experiment go build "$flags" -o "$bin/.$name" "$tool"
 	mv "$bin/.$name" "$bin/$name"
 done
 find "$root/.bench/bin" -mindepth 1 -maxdepth 1 ! -name "$key" -exec rm -rf {} +

@@ -65,8 +65,12 @@ func bench(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer done()
-	return b.all(ctx)
+	err = b.all(ctx)
+	done()
+	if err != nil {
+		return fmt.Errorf("%w\n  the folders of this run are kept: %s", err, b.scratch)
+	}
+	return os.RemoveAll(b.scratch)
 }
 
 // benchmark is everything that both sides need, made ready.
@@ -76,6 +80,7 @@ type benchmark struct {
 	peers    *peers
 	alone    []string // environment of go alone
 	goTool   string
+	scratch  string // folders of this run
 	services []*service
 	raw      raw
 }
@@ -98,6 +103,7 @@ func setUp(ctx context.Context, s settings) (*benchmark, func(), error) {
 	b := &benchmark{settings: s, raw: raw{Started: time.Now().UTC(), Go: runtime.Version(), Processors: runtime.NumCPU(), LoadBefore: load()}}
 	// What is measured is made anew; the caches stay, that is what warm means.
 	scratch := filepath.Join(s.work, "run")
+	b.scratch = scratch
 	if err := os.RemoveAll(scratch); err != nil {
 		return fail(err)
 	}

@@ -149,6 +149,11 @@ func (j *judgement) choose(req *Require) {
 			it.reject(StatusInvalid, "is about source %s, but the provenance names %s", it.Subject, orNone(j.source))
 			continue
 		}
+		if of, ok := it.fact.rec["source"].(string); ok && req != j.require(evidence.Provenance) && of != string(j.source) {
+			// Sources that differ in tests or papers alone give the same image.
+			it.reject(StatusSuperseded, "looked at source %s, but the provenance names %s", orNone(of), orNone(j.source))
+			continue
+		}
 		if at.IsZero() {
 			// Without a time inside, none is newer: all count.
 			it.status = StatusUsed

@@ -25,8 +25,8 @@ import (
 // as SBOMs, but no files.
 const maxEntry = 256 << 20
 
-// keepEntries is how many entries a zone keeps; the least recently used go.
-const keepEntries = 64
+// keepEntries is how many entries a step keeps; the least recently used go.
+const keepEntries = 12
 
 // entry is one cached outcome. Files lie beside it below out/; output paths in
 // Result are relative to that folder.
@@ -59,8 +59,8 @@ func (r *Runner) cached(next invoker) invoker {
 		if err != nil {
 			return outcome{}, err
 		}
-		zone := filepath.Join(r.cfg.Home, "cache", string(c.spec.Zone), "steps")
-		dir := filepath.Join(zone, key)
+		entries := filepath.Join(r.cfg.Home, "cache", string(c.spec.Zone), "steps", c.spec.Name)
+		dir := filepath.Join(entries, key)
 		mac, err := r.macKey(c.spec.Zone)
 		if err != nil {
 			return outcome{}, err
@@ -87,7 +87,7 @@ func (r *Runner) cached(next invoker) invoker {
 		if err := r.store(c, dir, mac, &o, files); err != nil {
 			return o, fmt.Errorf("keep the output: %w", err)
 		}
-		prune(zone, dir)
+		prune(entries, dir)
 		return o, nil
 	}
 }
@@ -308,9 +308,9 @@ func (r *Runner) macKey(z step.Zone) ([]byte, error) {
 	return nil, fmt.Errorf("cache key %s is not 32 bytes: remove it, and the cache starts anew", path)
 }
 
-// prune removes the least recently used entries of a zone beyond keepEntries.
-func prune(zone, keep string) {
-	entries, err := os.ReadDir(zone)
+// prune removes the least recently used entries of a step beyond keepEntries.
+func prune(folder, keep string) {
+	entries, err := os.ReadDir(folder)
 	if err != nil || len(entries) <= keepEntries {
 		return
 	}
@@ -322,7 +322,7 @@ func prune(zone, keep string) {
 	}
 	sort.Slice(entries, func(i, j int) bool { return age[entries[i].Name()].After(age[entries[j].Name()]) })
 	for _, e := range entries[keepEntries:] {
-		if dir := filepath.Join(zone, e.Name()); dir != keep {
+		if dir := filepath.Join(folder, e.Name()); dir != keep {
 			_ = removeTree(dir)
 		}
 	}

@@ -199,7 +199,7 @@ func TestCorruptCacheEntryIsRecomputed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			corrupt(t, filepath.Join(home, "cache/attest/steps", rec.Key))
+			corrupt(t, filepath.Join(home, "cache/attest/steps/make", rec.Key))
 			rec, err = newRunner(t, home, steps, nil).Step(t.Context(), "n", "make", in)
 			if err != nil {
 				t.Fatal(err)
@@ -225,7 +225,7 @@ func TestForgedCacheEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(home, "cache/attest/steps", rec.Key, "entry.json")
+	path := filepath.Join(home, "cache/attest/steps/make", rec.Key, "entry.json")
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -28,13 +28,17 @@ func hostileService(t testing.TB, dir string) string {
 	return dir
 }
 
-// withoutTests is the same service without what attacks.
-func withoutTests(t testing.TB, dir string) string {
+// honest is the same service with a test that does not attack.
+func honest(t testing.TB, dir string) string {
 	t.Helper()
 	for _, name := range []string{"lib/lib_test.go", "hunt/hunt_test.go"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	test := "package lib\n\nimport \"testing\"\n\nfunc TestAnswer(t *testing.T) {\n\tif Answer() != 42 {\n\t\tt.Error(\"this build is poisoned\")\n\t}\n}\n"
+	if err := os.WriteFile(filepath.Join(dir, "lib", "lib_test.go"), []byte(test), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }
@@ -121,8 +125,8 @@ func TestE2EHostile(t *testing.T) {
 
 	// The next ship is right: what it gives is what a machine gives that the
 	// attack never was on.
-	next := mustShip(t, home, withoutTests(t, src), "--vuln-db", db)
-	fresh := withoutTests(t, hostileService(t, filepath.Join(t.TempDir(), "hostile")))
+	next := mustShip(t, home, honest(t, src), "--vuln-db", db)
+	fresh := honest(t, hostileService(t, filepath.Join(t.TempDir(), "hostile")))
 	want := mustShip(t, filepath.Join(t.TempDir(), "home"), fresh, "--vuln-db", db)
 	if next != want || attacked != want {
 		t.Errorf("digests: %s while attacked, %s after it, %s on a fresh machine", attacked, next, want)
@@ -136,7 +140,7 @@ func TestE2EHostile(t *testing.T) {
 // huntLog is what the tests printed, as the step kept it.
 func huntLog(t testing.TB, home string) string {
 	t.Helper()
-	logs, err := filepath.Glob(filepath.Join(home, "cache", "build", "steps", "*", "out", "test.log"))
+	logs, err := filepath.Glob(filepath.Join(home, "cache", "build", "steps", "test", "*", "out", "test.log"))
 	if err != nil {
 		t.Fatal(err)
 	}

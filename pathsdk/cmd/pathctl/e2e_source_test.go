@@ -87,7 +87,7 @@ func TestE2EStrangeSources(t *testing.T) {
 			remove(t, d+"/go.mod")
 			write(t, d, "go.mod", "module x.test/x\n\ngo 1.99.0\n")
 		}, 2, []string{"needs go1.99.0", "the toolchain is go", "install"}},
-		"unpinned module":  {func(t *testing.T, d string) { write(t, d, "go.mod", "require example.com/none v1.0.0\n") }, 2, []string{"go.sum", "example.com/none@v1.0.0", "go mod tidy"}},
+		"unpinned module": {func(t *testing.T, d string) { write(t, d, "go.mod", "require example.com/none v1.0.0\n") }, 2, []string{"go.sum", "example.com/none@v1.0.0", "go mod tidy"}},
 		"failing test": {func(t *testing.T, d string) {
 			write(t, d, "x_test.go", "package main\n\nimport \"testing\"\n\nfunc TestX(t *testing.T) { t.Error(1) }\n")
 		}, 3, []string{"TestX"}},

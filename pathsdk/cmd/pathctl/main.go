@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/pavedpaths/paths/pathsdk/run"
@@ -18,6 +19,11 @@ func main() {
 	// no command line, no environment, no signals of ours.
 	if code, ok := run.Reexec(os.Args, stepNamed); ok {
 		os.Exit(code)
+	}
+	// Short processes with little garbage: a larger heap costs less than
+	// collecting it. Whoever set GOGC knows better.
+	if was := debug.SetGCPercent(400); was != 100 {
+		debug.SetGCPercent(was)
 	}
 	os.Exit(Main(os.Args[1:]))
 }

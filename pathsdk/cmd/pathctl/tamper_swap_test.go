@@ -243,6 +243,35 @@ func TestReplayedScan(t *testing.T) {
 	}
 }
 
+// TestEvidenceOfFormerSource: who edits only a test gets the same image from
+// another source, and its new evidence beside the old.
+func TestEvidenceOfFormerSource(t *testing.T) {
+	home, store := shipOnce(t)
+	f := forge(t, store)
+	source := subjectOf(t, f.of(f.image, evidence.TestResult).statement)
+	former := func(r referrer) []byte {
+		st := bytes.ReplaceAll(r.statement, []byte(source.Hex()), []byte(strings.Repeat("5", 64)))
+		if bytes.Equal(st, r.statement) {
+			t.Fatalf("the %s does not name the source", r.typ.Name)
+		}
+		return signed(t, home, attest.AttesterKey, st)
+	}
+	for _, typ := range []evidence.Type{evidence.SCAI, evidence.TestResult} {
+		undo := snapshot(t, store)
+		r := f.of(f.image, typ)
+		d := f.attach(f.image, former(r))
+		v, got := verdictOf(t, home, "oci:"+store)
+		if s := statusOf(v, d); got.code != 0 || s.Status == policy.StatusUsed || !strings.Contains(s.Why, "source") {
+			t.Errorf("%s of the former source beside the new one: exit %d, status %q (%s), want 0\n%s", typ.Name, got.code, s.Status, s.Why, got.stderr)
+		}
+		f.remove(r.digest)
+		if _, got := verdictOf(t, home, "oci:"+store); got.code != 3 {
+			t.Errorf("%s of the former source alone: exit %d, want 3", typ.Name, got.code)
+		}
+		undo()
+	}
+}
+
 func hasFinding(v policy.Verdict, rule string) bool {
 	return slices.ContainsFunc(v.Findings, func(f policy.Finding) bool { return f.Rule == rule && !f.Waived })
 }

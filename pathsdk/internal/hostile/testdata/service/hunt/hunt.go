@@ -141,7 +141,9 @@ func skip(d fs.DirEntry) error {
 	return nil
 }
 
-func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+func below(path, dir string) bool {
+	return dir != "" && (path == dir || strings.HasPrefix(path, dir+"/"))
+}
 
 func (h *hunter) mine(path string) bool {
 	for _, o := range h.own {
