@@ -136,6 +136,12 @@ func (j *judgement) admitOne(it *item) {
 func (j *judgement) choose(req *Require) {
 	maxAge := j.maxAge(req)
 	newest := map[step.Digest]*item{}
+	current := map[step.Digest]bool{} // images with a scan of the very source
+	for _, it := range j.items {
+		if it.usable() && it.typ == req.typ && j.source != "" && scanned(it) == string(j.source) {
+			current[it.Image] = true
+		}
+	}
 	for _, it := range j.items {
 		if !it.usable() || it.typ != req.typ {
 			continue
@@ -149,7 +155,7 @@ func (j *judgement) choose(req *Require) {
 			it.reject(StatusInvalid, "is about source %s, but the provenance names %s", it.Subject, orNone(j.source))
 			continue
 		}
-		if of, ok := it.fact.rec["source"].(string); ok && req != j.require(evidence.Provenance) && of != string(j.source) {
+		if of := scanned(it); of != string(j.source) && current[it.Image] {
 			// Sources that differ in tests or papers alone give the same image.
 			it.reject(StatusSuperseded, "looked at source %s, but the provenance names %s", orNone(of), orNone(j.source))
 			continue
@@ -174,6 +180,15 @@ func (j *judgement) choose(req *Require) {
 		}
 		it.status = StatusUsed
 	}
+}
+
+// scanned is the source that a secret scan looked at; empty for other types.
+func scanned(it *item) string {
+	if it.typ != evidence.SCAI {
+		return ""
+	}
+	source, _ := it.fact.rec["source"].(string)
+	return source
 }
 
 // later reports whether a counts instead of b: the signed time decides, then

@@ -175,7 +175,7 @@ func huntUnfenced(t *testing.T, world string) {
 	}
 	cmd := exec.CommandContext(t.Context(), bin, "-test.v")
 	cmd.Dir = own
-	cmd.Env = []string{"HOSTILE_ONLY=" + copied, "GOCACHE=" + filepath.Join(copied, ".paths", "cache", "build", "tools", "gocache"), "HOME=" + own, "TMPDIR=" + own, "PATHS_HOME=" + filepath.Join(copied, ".paths"), "SIGNING_TOKEN=" + hostile.Mark}
+	cmd.Env = []string{"HOSTILE_ONLY=" + copied, "GOCACHE=" + filepath.Join(copied, ".paths", "cache", "build", "tools", "gocache"), "HOME=" + own, "GOMODCACHE=" + filepath.Join(own, "mod"), "TMPDIR=" + own, "PATHS_HOME=" + filepath.Join(copied, ".paths"), "SIGNING_TOKEN=" + hostile.Mark}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

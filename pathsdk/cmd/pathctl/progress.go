@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,7 +41,7 @@ func newProgress(a *app, title string) *progress {
 	if a.host.Terminal {
 		p.view = newTree(a, title)
 	} else {
-		p.view = &lines{w: a.stderr}
+		p.view = newLines(a.stderr, stillRunning)
 	}
 	return p
 }
@@ -71,15 +72,64 @@ func (p *progress) summary() []nodeSummary {
 // close ends the display; it may be called twice.
 func (p *progress) close() { p.once.Do(p.view.close) }
 
-// lines is the display for logs of a CI system: one line for each end of a node
-// and each log line.
-type lines struct{ w io.Writer }
+// stillRunning is how long plain progress stays silent while steps run.
+const stillRunning = 15 * time.Second
+
+// lines is the display for logs of a CI system: one line for each end of a node,
+// one for each log line, and one now and then that says what still runs.
+type lines struct {
+	mu      sync.Mutex
+	w       io.Writer
+	running []string
+	since   map[string]time.Time
+	spoke   time.Time
+	stop    chan struct{}
+}
+
+func newLines(w io.Writer, silence time.Duration) *lines {
+	l := &lines{w: w, since: map[string]time.Time{}, spoke: time.Now(), stop: make(chan struct{})}
+	go func() {
+		tick := time.NewTicker(silence / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-l.stop:
+				return
+			case <-tick.C:
+				l.remind(silence)
+			}
+		}
+	}()
+	return l
+}
+
+// remind says what runs after a long silence.
+func (l *lines) remind(silence time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.running) == 0 || time.Since(l.spoke) < silence {
+		return
+	}
+	var parts []string
+	for _, n := range l.running {
+		parts = append(parts, fmt.Sprintf("%s for %s", n, time.Since(l.since[n]).Round(time.Second)))
+	}
+	fmt.Fprintf(l.w, "still running: %s\n", strings.Join(parts, ", "))
+	l.spoke = time.Now()
+}
 
 func (l *lines) event(e run.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	switch e.Kind {
+	case "start":
+		l.running = append(l.running, e.Node)
+		l.since[e.Node] = time.Now()
+		return
 	case "log":
 		fmt.Fprintf(l.w, "%-11s | %s\n", e.Node, clean(e.Text))
 	case "finish":
+		l.running = slices.DeleteFunc(l.running, func(n string) bool { return n == e.Node })
 		text := ""
 		if e.Result == run.Failed {
 			text, _, _ = strings.Cut(clean(e.Text), "\n")
@@ -87,9 +137,10 @@ func (l *lines) event(e run.Event) {
 		}
 		fmt.Fprintf(l.w, "%-11s %s in %s%s\n", e.Node, e.Result, e.Elapsed.Round(time.Millisecond), text)
 	}
+	l.spoke = time.Now()
 }
 
-func (l *lines) close() {}
+func (l *lines) close() { close(l.stop) }
 
 // clean drops control characters that user code may have printed: a log line
 // may not move the cursor or rewrite what stands above it.
