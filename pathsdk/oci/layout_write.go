@@ -19,10 +19,6 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
-// smallBlob is the size up to which a blob that is there already is read again
-// before it is believed.
-const smallBlob = 1 << 20
-
 // PutBlob implements Writer.
 func (l *Layout) PutBlob(ctx context.Context, mediaType string, content []byte) (v1.Descriptor, error) {
 	desc, _ := blobDescriptor(mediaType, content)
@@ -52,18 +48,15 @@ func (l *Layout) PutStream(ctx context.Context, desc v1.Descriptor, open Opener)
 	return l.replace(l.blobPath(d), &contextReader{ctx, r})
 }
 
-// has reports whether a blob is there and looks whole. A machine that lost its
-// power may have left other bytes under its name: small ones are compared,
-// large ones by their size.
+// has reports whether a blob is there and whole. A machine that lost its power, or
+// a repository that brought a layout along, may have left other bytes under its
+// name.
 func (l *Layout) has(ctx context.Context, desc v1.Descriptor) bool {
 	r, err := l.Blob(ctx, desc)
 	if err != nil {
 		return false
 	}
 	defer r.Close()
-	if desc.Size > smallBlob {
-		return true
-	}
 	_, err = io.Copy(io.Discard, r)
 	return err == nil
 }

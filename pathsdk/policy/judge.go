@@ -138,7 +138,12 @@ func (j *judgement) observe() {
 			}
 		}
 	}
-	j.waivers = newWaivers(list, j.in.Now)
+	own := j.in.Waivers == nil
+	longest := time.Duration(0)
+	if own {
+		longest, _ = j.values.val[maxWaiverParam].(time.Duration)
+	}
+	j.waivers = newWaivers(list, j.in.Now, longest, own)
 }
 
 // fail records a finding.

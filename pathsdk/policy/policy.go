@@ -43,7 +43,10 @@
 //
 // # Waivers
 //
-// A waiver accepts a vulnerability (by id or alias) or a whole rule until a day.
+// A waiver accepts a vulnerability (by id or alias), another finding or a rule that
+// finds one thing, until a day. A whole rule that finds many things is waived by the
+// verifier only: a service's own waivers name what they accept, and end within the
+// policy's maxWaiver.
 // Only rules marked waivable can be waived. Waivers come from the service's
 // paths.yaml as the observed provenance recorded it, unless the caller gives
 // others. All are judged at Input.Now, on every run.

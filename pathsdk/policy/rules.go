@@ -61,7 +61,7 @@ func (j *judgement) rules() {
 				res.Held = res.Held && f.Waived
 			}
 		}
-		if !c.Waivable {
+		if !c.Waivable || c.forEach != nil && j.waivers.own {
 			j.waivers.refuse(c.ID)
 		}
 		j.verdict.Rules = append(j.verdict.Rules, res)
@@ -167,7 +167,11 @@ func (j *judgement) each(c *compiledRule, outer *scope, list traits.Lister) {
 		waived := false
 		if c.Waivable && err == nil {
 			var note string
-			waived, note = j.waivers.cover(append(ids, c.ID), orElse(first(ids), c.ID))
+			covers := orElse(first(ids), c.ID)
+			if !j.waivers.own || len(ids) == 0 {
+				ids = append(ids, c.ID)
+			}
+			waived, note = j.waivers.cover(ids, covers)
 			detail += note
 		}
 		k := key{image, waived}

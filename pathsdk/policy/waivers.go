@@ -20,14 +20,21 @@ const (
 // maxWaivers bounds how many a paths.yaml may hold.
 const maxWaivers = 1000
 
+// maxWaiverParam is the policy's parameter that bounds how far ahead a service
+// may waive.
+const maxWaiverParam = "maxWaiver"
+
 // waivers are the waivers of one judgement.
 type waivers struct {
 	list []Waiver
+	// own is true for the service's own waivers: they cover findings, one by one,
+	// never all that a rule will ever find.
+	own bool
 }
 
-// newWaivers checks each waiver by itself, at now.
-func newWaivers(list []Waiver, now time.Time) *waivers {
-	w := &waivers{list: make([]Waiver, 0, len(list))}
+// newWaivers checks each waiver by itself, at now. A longest of 0 is no bound.
+func newWaivers(list []Waiver, now time.Time, longest time.Duration, own bool) *waivers {
+	w := &waivers{list: make([]Waiver, 0, len(list)), own: own}
 	for _, x := range list {
 		x.State, x.Covers = WaiverUnused, nil
 		until, err := time.Parse(time.DateOnly, x.Expires)
@@ -36,6 +43,8 @@ func newWaivers(list []Waiver, now time.Time) *waivers {
 			x.State = WaiverInvalid
 		case !now.Before(until.AddDate(0, 0, 1)):
 			x.State = WaiverExpired
+		case longest > 0 && until.After(now.Add(longest)):
+			x.State = WaiverRefused
 		}
 		w.list = append(w.list, x)
 	}

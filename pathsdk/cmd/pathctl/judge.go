@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -190,7 +191,8 @@ func (j *judge) attachVSA(ctx context.Context, e examined, v policy.Verdict) err
 		return err
 	}
 	for _, found := range e.found {
-		if found.Verified != nil && found.Image == e.digest && found.PredicateType == evidence.VSA.URI && sameVSA(found.Verified.Statement.Predicate, predicate) {
+		if found.Verified != nil && found.Image == e.digest && found.PredicateType == evidence.VSA.URI &&
+			slices.Contains(found.Verified.Signer.Roles, attest.RoleVerifier) && sameVSA(found.Verified.Statement.Predicate, predicate) {
 			return nil
 		}
 	}

@@ -69,7 +69,6 @@ func New() step.Step {
 		Version: "0.1.0",
 		Summary: "Compiles a Go service into a reproducible image, for one platform or several.",
 		Zone:    step.ZoneBuild,
-		Needs:   step.Needs{UserCode: true},
 	}, func(ctx context.Context, env step.Env, in Inputs) (Output, []step.Evidence, error) {
 		out, err := run(ctx, env, in, &environ)
 		return out, nil, err
@@ -161,6 +160,9 @@ func newPlan(ctx context.Context, in Inputs) (plan, error) {
 	if p.ldflags, err = expand(in.Ldflags, p, in.Revision); err != nil {
 		return p, err
 	}
+	if err := linkerFlags(p.ldflags); err != nil {
+		return p, err
+	}
 	rel, err := mainPackage(string(in.Source), in.Package, p.platforms[0], p.tags)
 	if err != nil {
 		return p, err
@@ -214,6 +216,23 @@ func expand(flags []string, p plan, revision string) ([]string, error) {
 		return nil, step.Usagef("input %q: %q: only {{.Name}}, {{.Revision}} and {{.Created}} can be filled in", "ldflags", f)
 	}
 	return out, nil
+}
+
+// linkerFlags allows the flags that change what a binary says of itself. Others
+// name programs for the linker to run, or files for it to read and write.
+func linkerFlags(flags []string) error {
+	words := strings.Fields(strings.Join(flags, " "))
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		switch {
+		case w == "-s", w == "-w", strings.HasPrefix(w, "-X="), strings.HasPrefix(w, "-buildid="):
+		case w == "-X" && i+1 < len(words) && strings.Contains(words[i+1], "=") && words[i+1][0] != '-':
+			i++
+		default:
+			return step.Usagef("input %q: %q is not allowed: give -s, -w, -X name=value or -buildid=value", "ldflags", w)
+		}
+	}
+	return nil
 }
 
 // list names each platform's image.

@@ -178,11 +178,11 @@ func (c child) explain(found []downloaded, err error) error {
 	case has(text, "no space left on device"):
 		return backoff.Permanent(fmt.Errorf("%s\n  fix: free space where %s is, then run again", text, c.modcache))
 	case has(text, "GOVCS disallows"):
-		return backoff.Permanent(fmt.Errorf("%s\n  fix: modules are taken from a proxy, never from version control: set goproxy to one that has this module (goproxy=%s)", text, c.in.GoProxy))
+		return backoff.Permanent(fmt.Errorf("%s\n  fix: modules are taken from a proxy, never from version control: set goproxy to one that has this module (goproxy=%s)", text, gomod.Shown(c.in.GoProxy)))
 	case has(text, "500", "502", "503", "504", "429", "timeout", "connection re", "EOF", "TLS handshake", "no such host", "network is unreachable", "i/o error"):
-		return fmt.Errorf("%s\n  fix: check the network and goproxy=%s, then run again", text, c.in.GoProxy)
+		return fmt.Errorf("%s\n  fix: check the network and goproxy=%s, then run again", text, gomod.Shown(c.in.GoProxy))
 	}
-	return backoff.Permanent(fmt.Errorf("%s\n  fix: check the module's version in go.mod, and goproxy=%s", text, c.in.GoProxy))
+	return backoff.Permanent(fmt.Errorf("%s\n  fix: check the module's version in go.mod, and goproxy=%s", text, gomod.Shown(c.in.GoProxy)))
 }
 
 func has(text string, parts ...string) bool {

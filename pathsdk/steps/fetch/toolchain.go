@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/pavedpaths/paths/pathsdk/internal/gomod"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -41,7 +42,7 @@ func (c child) toolchain(ctx context.Context) (toolchain, error) {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		return toolchain{}, step.Usagef("the go command %q is not on this machine: install Go (https://go.dev/dl) and run again", c.in.Go)
 	case err != nil && want != "local":
-		return toolchain{}, fmt.Errorf("get toolchain %s: %w\n  fix: check that the version exists and that a module proxy is reachable (goproxy=%s), or use the local toolchain", want, err, c.in.GoProxy)
+		return toolchain{}, fmt.Errorf("get toolchain %s: %w\n  fix: check that the version exists and that a module proxy is reachable (goproxy=%s), or use the local toolchain", want, err, gomod.Shown(c.in.GoProxy))
 	case err != nil:
 		return toolchain{}, fmt.Errorf("ask %s for its GOROOT: %w", c.in.Go, err)
 	}
