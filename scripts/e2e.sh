@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs the end-to-end tests against real processes: the report in a real Chromium, a hostile service,
-# kill -9 at every stage, faults of registries, full disks, strange sources,
-# reproducibility, and the example's golden evidence. E2E chooses tests by a
-# regular expression. Nothing is skipped: what is missing here is a failure.
+# Runs the end-to-end tests against real processes: the report in Chromium, a
+# hostile service, kill -9 at every stage, faults of registries, full disks,
+# strange sources, reproducibility, and the example's golden evidence. E2E chooses
+# tests by a regular expression. Nothing is skipped: what is missing is a failure.
 set -eu
 export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
 fail() { printf 'scripts/e2e.sh: %s\n' "$*" >&2; exit 1; }

@@ -71,6 +71,9 @@ func (s Service) sorted(path paths.Path, publish int) ([]Custom, error) {
 		if slices.ContainsFunc(path.Nodes, func(n paths.Node) bool { return n.ID == c.Name }) {
 			return nil, step.Usagef("%s: path %s has a node called %q; choose another name", s.at(fmt.Sprintf("custom[%d].name", i)), path.Name, c.Name)
 		}
+		if slices.Contains(reserved, c.Name) {
+			return nil, step.Usagef("%s: %q names a part of every test result; choose another name", s.at(fmt.Sprintf("custom[%d].name", i)), c.Name)
+		}
 		pending[c.Name] = true
 		allowed = append(allowed, c.Name)
 	}
@@ -122,6 +125,10 @@ func before(path paths.Path, n paths.Node) map[string]bool {
 	walk(n.Needs())
 	return seen
 }
+
+// reserved are names in the configuration of test results: a policy could not
+// tell a custom step of that name from them.
+var reserved = []string{"source", "go"}
 
 // commandInput is the path's input with the command of a custom step. Its dot
 // keeps it apart from every name that a file or a flag can give.

@@ -186,6 +186,7 @@ func TestGraph(t *testing.T) {
 func TestGraphRefuses(t *testing.T) {
 	for file, want := range map[string]string{
 		"custom: [{name: build, command: [x]}]\n":                                              `paths.yaml:4: custom[0].name: path microservice has a node called "build"`,
+		"custom: [{name: source, command: [x]}]\n":                                             `"source" names a part of every test result`,
 		"custom:\n- name: a\n  command: [x]\n  after: [receive]\n":                             `paths.yaml:7: custom[0].after: a custom step can't run after "receive"; there are: build, fetch, test`,
 		"custom: [{name: a, command: [x], after: [publish]}]\n":                                "can't run after",
 		"custom: [{name: a, command: [x], after: [tset]}]\n":                                   `did you mean "test"?`,
