@@ -45,7 +45,7 @@ func exitCode(err error) int {
 // fail prints an error where people and machines look for it.
 func (a *app) fail(err error) {
 	if a.output == "json" {
-		doc := map[string]any{"error": err.Error(), "exitCode": exitCode(err)}
+		doc := map[string]any{"error": withSpace(err), "exitCode": exitCode(err)}
 		var gate *step.GateError
 		if errors.As(err, &gate) {
 			doc["gate"], doc["findings"], doc["fix"] = gate.Gate, gate.Findings, gate.Fix
@@ -53,10 +53,20 @@ func (a *app) fail(err error) {
 		_ = json.NewEncoder(a.stderr).Encode(doc)
 		return
 	}
-	fmt.Fprintln(a.stderr, "pathctl:", err)
+	fmt.Fprintln(a.stderr, "pathctl:", withSpace(err))
 	if errors.Is(err, step.ErrUsage) {
 		fmt.Fprintln(a.stderr, "  see: pathctl help")
 	}
+}
+
+// withSpace is an error's text, with what to do where the disk is full: anything
+// that writes can meet that.
+func withSpace(err error) string {
+	text := err.Error()
+	if strings.Contains(text, "no space left on device") && !strings.Contains(text, "free ") {
+		text += "\n  fix: free space there, then run again; it goes on from the last finished step"
+	}
+	return text
 }
 
 // print writes a result: v as JSON when asked for, otherwise text.

@@ -187,7 +187,7 @@ func TestE2ELastingFaults(t *testing.T) {
 		"503 to manifests":      {regtest.Fault{Match: regtest.On(http.MethodPut, "/manifests/"), Do: regtest.Status(503)}, nil, 1, 1, []string{"503", "try again later"}},
 		"hangs up":              {regtest.Fault{Do: regtest.Drop(false)}, nil, 1, 1, []string{"check the network"}},
 		"hangs":                 {regtest.Fault{Do: regtest.Hang()}, []string{"--timeout", "5s"}, 1, 1, []string{"--timeout"}},
-		"wrong manifests":       {regtest.Fault{Match: regtest.On(http.MethodGet, "/manifests/"), Do: regtest.Corrupt()}, nil, 3, 1, []string{"not what it should be"}},
+		"wrong manifests":       {regtest.Fault{Match: regtest.On(http.MethodGet, "/manifests/sha256:"), Do: regtest.Corrupt()}, nil, 3, 3, []string{"digest"}},
 		"wrong blobs":           {regtest.Fault{Match: regtest.On(http.MethodGet, "/blobs/"), Do: regtest.Corrupt()}, nil, 3, 3, []string{"digest"}},
 		"manifests without end": {regtest.Fault{Match: regtest.On(http.MethodGet, "/manifests/"), Do: regtest.Endless(manifest)}, nil, 3, 1, []string{"more than"}},
 	} {
