@@ -28,10 +28,21 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" && !strings.Contains(strings.Join(os.Args[1:], " "), "-test.") {
 		os.Exit(Main(os.Args[1:]))
 	}
-	testscript.Main(m, map[string]func(){"pathctl": func() {
+	testscript.Main(cleaned{m}, map[string]func(){"pathctl": func() {
 		os.Setenv(asMain, "1")
 		os.Exit(Main(os.Args[1:]))
 	}})
+}
+
+// cleaned removes, after all tests, what shipOnce left for them.
+type cleaned struct{ *testing.M }
+
+func (c cleaned) Run() int {
+	code := c.M.Run()
+	if shipped.home != "" {
+		_ = os.RemoveAll(filepath.Dir(shipped.home))
+	}
+	return code
 }
 
 // newHome makes a home for one test. Compiled packages are shared with other

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pavedpaths/paths/pathsdk/internal/baseimage"
 	"github.com/pavedpaths/paths/pathsdk/internal/gomod"
+	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
 // ko builds the plan. The import path is given in full, which spares ko loading
@@ -141,5 +142,6 @@ func compileError(err error, source string, f gomod.Folders) error {
 	case strings.Contains(text, "no space left on device"):
 		return fmt.Errorf("go build found no space on the disk: free some where the cache is\n%s", text)
 	}
-	return fmt.Errorf("the source does not compile:\n%s", text)
+	// The tests meet the same lines, and may meet them first: a gate for both.
+	return &step.GateError{Gate: "the source does not compile", Findings: []string{"\n" + text}, Fix: "mend these lines: go build ./..."}
 }
