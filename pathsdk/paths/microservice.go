@@ -96,7 +96,7 @@ func HostInputs() []step.Field {
 		{Name: "dirty", Kind: step.KindBool, Help: "the source differs from its revision"},
 		{Name: "created", Kind: step.KindString, Default: "1970-01-01T00:00:00Z", Help: "creation time of what is made, in RFC 3339; the commit's time, as SOURCE_DATE_EPOCH"},
 		{Name: "go", Kind: step.KindString, Default: "go", Keyless: true, Help: "the local go command"},
-		{Name: "goproxy", Kind: step.KindString, Default: "https://proxy.golang.org,direct", Keyless: true, Help: "module proxies, as GOPROXY; what they give is fixed by go.sum"},
+		{Name: "goproxy", Kind: step.KindString, Keyless: true, Help: "module proxies, as GOPROXY; what they give is fixed by go.sum"},
 		{Name: "goprivate", Kind: step.KindString, Keyless: true, Help: "private module patterns, as GOPRIVATE"},
 		{Name: "gosumdb", Kind: step.KindString, Default: "sum.golang.org", Keyless: true, Help: "checksum database, as GOSUMDB"},
 		{Name: "run", Kind: step.KindFile, Keyless: true, Help: "the runner's own record of the producer's nodes, from which provenance is observed"},

@@ -10,9 +10,6 @@ import (
 // command line exits with 2.
 var ErrUsage = errors.New("usage")
 
-// ErrSkip marks a step that had nothing to do; it is not a failure.
-var ErrSkip = errors.New("skipped")
-
 // Usagef returns an error that wraps ErrUsage. The text names the input, the
 // cause and what to do next; it does not repeat the word usage.
 func Usagef(format string, args ...any) error {

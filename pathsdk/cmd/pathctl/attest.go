@@ -29,8 +29,8 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/telemetry"
 )
 
-// attestFlags are the attester's: the only producer-side verb that knows a key
-// is none, so the key stands here.
+// attestFlags are the attester's. Its key is named here and nowhere else: no verb
+// of the producer knows one.
 type attestFlags struct {
 	path, staging, image, claims string
 	record, inputs, to           string

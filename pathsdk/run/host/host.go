@@ -1,6 +1,5 @@
-// Package host says under whom pathctl runs: on a command line, in Dagger, in a
-// GitHub job or in a Tekton TaskRun. It alone reads the process environment;
-// everything below it takes explicit inputs.
+// Package host says under whom pathctl runs: so far, on a command line. It alone
+// reads the process environment; everything below it takes explicit inputs.
 package host
 
 import (

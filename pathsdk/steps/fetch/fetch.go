@@ -25,7 +25,7 @@ type Inputs struct {
 	Revision   string   `json:"revision,omitempty" help:"commit of the source; empty without version control"`
 	Dirty      bool     `json:"dirty,omitempty" help:"the source differs from its revision"`
 	Repository string   `json:"repository,omitempty" help:"URL of the source's repository"`
-	GoProxy    string   `json:"goproxy" default:"https://proxy.golang.org,direct" help:"module proxies, as GOPROXY"`
+	GoProxy    string   `json:"goproxy,omitempty" help:"module proxies, as GOPROXY; the go command's own default when empty"`
 	GoPrivate  string   `json:"goprivate,omitempty" help:"private module patterns, as GOPRIVATE"`
 	GoSumDB    string   `json:"gosumdb" default:"sum.golang.org" help:"checksum database for a toolchain that is downloaded, as GOSUMDB"`
 	Go         string   `json:"go" default:"go" key:"-" help:"the local go command, preferably by absolute path"`
