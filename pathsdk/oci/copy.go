@@ -58,3 +58,16 @@ func Copy(ctx context.Context, dst Writer, src Store, d step.Digest, tag string)
 	}
 	return nil
 }
+
+// Tag makes a tag point to a manifest that w has. An empty tag changes nothing.
+func Tag(ctx context.Context, w Writer, d step.Digest, tag string) error {
+	if tag == "" {
+		return nil
+	}
+	m, err := w.Manifest(ctx, d)
+	if err != nil {
+		return err
+	}
+	_, err = w.PutManifest(ctx, m.MediaType, m.Bytes, tag)
+	return err
+}

@@ -50,7 +50,7 @@ func makeOptions(opts []Option) options {
 		f(&o)
 	}
 	if o.transport == nil {
-		o.transport = NewTransport()
+		o.transport = NewTransport(nil)
 	}
 	return o
 }

@@ -34,12 +34,19 @@ var errPlainHTTP = errors.New("plain HTTP is refused, except to this machine")
 const maxErrorBody = 64 << 10
 
 // NewTransport makes the transport that Open uses. Who opens many places passes
-// one to each by WithTransport, so that they share connections.
-func NewTransport() http.RoundTripper {
+// one to each by WithTransport, so that they share connections. connect gives,
+// by HOST:PORT, the address that is dialled instead: names in references, in
+// requests and in certificates stay as they are. It may be nil.
+func NewTransport(connect map[string]string) http.RoundTripper {
 	d := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           d.DialContext,
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if to, ok := connect[addr]; ok {
+				addr = to
+			}
+			return d.DialContext(ctx, network, addr)
+		},
 		ForceAttemptHTTP2:     true,
 		MaxIdleConns:          50,
 		MaxIdleConnsPerHost:   16,

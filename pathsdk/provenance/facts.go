@@ -40,6 +40,7 @@ const (
 // The values of facts that decide a level.
 const (
 	HostWorkstation = "workstation"
+	HostDagger      = "dagger"
 	HostGitHub      = "github"
 	HostTekton      = "tekton"
 
@@ -100,7 +101,7 @@ func Workstation(f Fence) []Fact {
 	}
 	network, networkHow := NetworkHost, "nothing kept user code from the network"
 	if f.NoNetwork {
-		network, networkHow = NetworkNone, "the kernel gave the child a network of its own, or refused it every connection"
+		network, networkHow = NetworkNone, "the kernel gave the child a network of its own, or the runner itself had none"
 	}
 	return []Fact{
 		{FactHost, HostWorkstation, "the runner was started from a command line, without a hosted platform around it"},
@@ -112,6 +113,24 @@ func Workstation(f Fence) []Fact {
 		{FactCaches, CachesShared, "Go's build cache on this machine survives from one build to the next"},
 		{FactEphemeral, "false", "the machine outlives the build"},
 	}
+}
+
+// Dagger is what holds of a path that ran in the containers of a Dagger engine:
+// whoever started the engine is root in every one of them, so nothing more is
+// vouched for than on a workstation. Only the host has another name.
+func Dagger(f Fence) []Fact {
+	facts := Workstation(f)
+	for i := range facts {
+		switch facts[i].Name {
+		case FactHost:
+			facts[i] = Fact{FactHost, HostDagger, "the runner was started in containers of a Dagger engine, which belongs to whoever started the run"}
+		case FactSource:
+			facts[i].How = "the records were written by the runners in those containers; nothing else vouches for them"
+		case FactEphemeral:
+			facts[i].How = "the containers are made for one build, but the engine that holds them outlives it"
+		}
+	}
+	return facts
 }
 
 // Facts reads the facts of a provenance that Predicate made. One name with two

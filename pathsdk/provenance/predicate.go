@@ -19,8 +19,11 @@ import (
 // (a list of Fact) and nodes (what ran, in which zone).
 const BuildType = "https://github.com/pavedpaths/paths/buildtypes/path/v1"
 
-// BuilderWorkstation is the builder.id of a run on a workstation.
-const BuilderWorkstation = "https://github.com/pavedpaths/paths/builders/workstation/v1"
+// The builder.id of a run, by where it ran.
+const (
+	BuilderWorkstation = "https://github.com/pavedpaths/paths/builders/workstation/v1"
+	BuilderDagger      = "https://github.com/pavedpaths/paths/builders/dagger/v1"
+)
 
 // The names of resolved dependencies.
 const (
@@ -88,7 +91,7 @@ func Predicate(b Build) (evidence.ProvenanceV1, error) {
 		},
 		RunDetails: evidence.RunDetails{
 			Builder: evidence.Builder{
-				ID:      BuilderWorkstation,
+				ID:      builder(b.Record.Facts),
 				Version: map[string]string{b.Record.Tool.Name: b.Record.Tool.Version},
 			},
 			Metadata: &evidence.BuildMetadata{
@@ -99,6 +102,14 @@ func Predicate(b Build) (evidence.ProvenanceV1, error) {
 			Byproducts: byproducts(b.Record.Nodes),
 		},
 	}, nil
+}
+
+// builder names the builder by the host that the facts speak of.
+func builder(facts []Fact) string {
+	if slices.ContainsFunc(facts, func(f Fact) bool { return f.Name == FactHost && f.Value == HostDagger }) {
+		return BuilderDagger
+	}
+	return BuilderWorkstation
 }
 
 // nodes are the producer's nodes that provenance speaks of, by step.

@@ -8,15 +8,20 @@ import (
 	kjson "sigs.k8s.io/json"
 )
 
-// MaxRecord is the largest run record in bytes that is read.
-const MaxRecord = 8 << 20
+// The largest records in bytes that are read.
+const (
+	MaxRecord   = 8 << 20
+	MaxHandover = 64 << 20
+)
 
 // ParseRecord reads a run record. Unknown and repeated fields are errors: the
 // runner of the same binary wrote it, so anything else in it was tampered with.
-func ParseRecord(b []byte) (Record, error) {
+func ParseRecord(b []byte) (Record, error) { return parse(b, MaxRecord) }
+
+func parse(b []byte, limit int) (Record, error) {
 	var r Record
-	if len(b) > MaxRecord {
-		return r, fmt.Errorf("run record: %d bytes are more than the limit of %d", len(b), MaxRecord)
+	if len(b) > limit {
+		return r, fmt.Errorf("run record: %d bytes are more than the limit of %d", len(b), limit)
 	}
 	if !utf8.Valid(b) {
 		return r, errors.New("run record: not valid UTF-8")

@@ -117,6 +117,9 @@ func Reexec(args []string, find func(string) (step.Step, error)) (code int, ok b
 func (r *Runner) Facts() []provenance.Fact {
 	r.fences.mu.Lock()
 	defer r.fences.mu.Unlock()
+	if r.cfg.Dagger {
+		return provenance.Dagger(r.fences.weakest())
+	}
 	return provenance.Workstation(r.fences.weakest())
 }
 
@@ -150,7 +153,7 @@ func (f *fences) weakest() provenance.Fence {
 
 func fenceOf(r fence.Report) provenance.Fence {
 	return provenance.Fence{
-		Landlock: r.Landlock > 0, Namespaces: r.Root && r.PIDNS, NoNetwork: r.NetNS, Detail: r.Mechanism(),
+		Landlock: r.Landlock > 0, Namespaces: r.Root && r.PIDNS, NoNetwork: r.NetNS || fence.Isolated(), Detail: r.Mechanism(),
 	}
 }
 

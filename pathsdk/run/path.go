@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,8 +23,8 @@ type Request struct {
 	Inputs map[string]json.RawMessage
 	// Zones are the zones to run; nodes in others are left out.
 	Zones []step.Zone
-	// Seeds are the outputs of nodes that another process ran, by node.
-	Seeds map[string]json.RawMessage
+	// Seeds are nodes that another process ran, by id.
+	Seeds map[string]provenance.NodeRecord
 }
 
 // Path runs every node of the requested zones as soon as what it needs is
@@ -81,9 +82,7 @@ func (r *Runner) graph(ctx context.Context, req Request, nodes []paths.Node) ([]
 	}
 	results := make(chan finished)
 	done := map[string]provenance.NodeRecord{}
-	for id, out := range req.Seeds {
-		done[id] = provenance.NodeRecord{ID: id, Output: out}
-	}
+	maps.Copy(done, req.Seeds)
 	waiting := slices.Clone(nodes)
 	running, first := 0, error(nil)
 	for {

@@ -37,6 +37,8 @@ type Config struct {
 	// zone leave, such as JUnit results, by node, whether they pass or fail;
 	// empty drops them.
 	Reports string
+	// Dagger says that this runner is in a container of a Dagger engine.
+	Dagger bool
 	// NoCache makes every node run.
 	NoCache bool
 	// Tool is part of every cache key: another pathctl recomputes everything.

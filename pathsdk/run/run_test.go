@@ -368,7 +368,7 @@ func TestPathWiring(t *testing.T) {
 			paths.Node{ID: "a", Step: "make", With: map[string]paths.Wire{"dir": paths.From("z", "dir")}})}, "never runs here"},
 		"no step":   {Request{Path: graph(paths.Node{ID: "a", Step: "nope"})}, `no step "nope"`},
 		"no input":  {Request{Path: graph(paths.Node{ID: "a", Step: "make", With: map[string]paths.Wire{"nope": paths.Value("x")}})}, `no input "nope"`},
-		"no output": {Request{Path: graph(paths.Node{ID: "a", Step: "make", With: map[string]paths.Wire{"dir": paths.From("seed", "nope")}}), Seeds: map[string]json.RawMessage{"seed": json.RawMessage(`{}`)}}, `no output "nope"`},
+		"no output": {Request{Path: graph(paths.Node{ID: "a", Step: "make", With: map[string]paths.Wire{"dir": paths.From("seed", "nope")}}), Seeds: map[string]provenance.NodeRecord{"seed": {ID: "seed", Output: json.RawMessage(`{}`)}}}, `no output "nope"`},
 	} {
 		c.req.Zones = []step.Zone{step.ZoneAttest}
 		_, err := newRunner(t, t.TempDir(), steps, nil).Path(t.Context(), c.req)

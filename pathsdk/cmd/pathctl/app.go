@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pavedpaths/paths/pathsdk/catalog"
+	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/run/host"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
@@ -26,6 +28,9 @@ type app struct {
 }
 
 func stepNamed(name string) (step.Step, error) { return catalog.Step(name) }
+
+// transport is how registries are reached.
+func (a *app) transport() http.RoundTripper { return oci.NewTransport(a.host.Connect) }
 
 // exitCode maps an error to the exit codes in the README: 2 for a command that
 // can't be run as it was given, 3 for a gate that refused, 1 for the rest.
@@ -113,17 +118,4 @@ func writeFile(path string, content []byte, mode os.FileMode) error {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)
-}
-
-// kebab turns a field's name into a flag's: vulnDB becomes vuln-db.
-func kebab(name string) string {
-	var b strings.Builder
-	for i, r := range name {
-		upper := r >= 'A' && r <= 'Z'
-		if upper && i > 0 && !(name[i-1] >= 'A' && name[i-1] <= 'Z') {
-			b.WriteByte('-')
-		}
-		b.WriteRune(r)
-	}
-	return strings.ToLower(b.String())
 }

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,15 +36,17 @@ import (
 type attestFlags struct {
 	path, staging, image, claims string
 	record, inputs, to           string
+	from                         []string
+	overrides                    map[string]*string
 	key, passphraseFile          string
 	legacy, noCache              bool
 	eventsFD                     int
 }
 
 func newAttest(a *app) *cobra.Command {
-	f := &attestFlags{}
+	f := &attestFlags{overrides: map[string]*string{}}
 	cmd := &cobra.Command{
-		Use:   "attest --staging DIR --image DIGEST --claims DIGEST --run FILE --to REF",
+		Use:   "attest {--from DIR... | --staging DIR --image DIGEST --claims DIGEST --run FILE} --to REF",
 		Short: "Examine what a producer made, sign the evidence, and publish both",
 		Long: `Attest is the attester's process. It takes an image and the producer's claims by
 digest, makes SBOM and scan anew from the image's own bytes, observes provenance
@@ -50,11 +54,15 @@ in the run's record, signs each piece of evidence, and copies the image to its
 place with the evidence attached. It never runs code of the service.
 
 What only the producer could know, such as test results, is signed as reported.`,
-		Example: `  pathctl attest --staging ./staging --image sha256:… --claims sha256:… \
+		Example: `  pathctl attest --from ./fetch --from ./build --from ./publish --to registry.example.com/team/
+  pathctl attest --staging ./staging --image sha256:… --claims sha256:… \
       --run .paths/run.json --to registry.example.com/team/orders:v1`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			res, err := a.attest(cmd.Context(), f)
+			if err := f.check(); err != nil {
+				return err
+			}
+			res, err := a.attest(cmd.Context(), f, changed(cmd, f.overrides))
 			if err != nil {
 				return err
 			}
@@ -72,22 +80,36 @@ What only the producer could know, such as test results, is signed as reported.`
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.path, "path", "microservice", "path whose attesting steps run")
+	fl.StringArrayVar(&f.from, "from", nil, "folder that a zone of the producer handed over; may be repeated, and replaces the next four")
 	fl.StringVar(&f.staging, "staging", "", "OCI layout with the image and the claims")
 	fl.StringVar(&f.image, "image", "", "digest of the image")
 	fl.StringVar(&f.claims, "claims", "", "digest of the producer's claims")
 	fl.StringVar(&f.record, "run", "", "the runner's record, in which provenance is observed")
 	fl.StringVar(&f.inputs, "inputs", "", "inputs of the path as JSON; those in the record when empty")
-	fl.StringVar(&f.to, "to", "", "where the image goes: HOST/REPO[:TAG] or oci:DIR[:TAG]")
+	fl.StringVar(&f.to, "to", "", "where the image goes: HOST/REPO[:TAG] or oci:DIR[:TAG]; HOST/REPO/ adds the image's name")
 	fl.StringVar(&f.key, "key", "", "the attester's private key; HOME/keys/attester.key when empty")
 	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "file with the key's passphrase (or PATHS_PASSPHRASE_FILE)")
 	fl.BoolVar(&f.legacy, "legacy-signature", false, "also write a cosign v2 signature tag (sha256-DIGEST.sig)")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, even if nothing has changed")
 	fl.IntVar(&f.eventsFD, "events-fd", 0, "descriptor for progress events")
 	_ = fl.MarkHidden("events-fd")
-	for _, name := range []string{"staging", "image", "claims", "run", "to"} {
-		_ = cmd.MarkFlagRequired(name)
-	}
+	_ = cmd.MarkFlagRequired("to")
+	addInputs(cmd, f.overrides, func(in step.Field) bool { return in.Local })
 	return cmd
+}
+
+// check tells the two ways to call attest apart.
+func (f *attestFlags) check() error {
+	single := map[string]string{"--staging": f.staging, "--image": f.image, "--claims": f.claims, "--run": f.record}
+	for _, flag := range slices.Sorted(maps.Keys(single)) {
+		switch v := single[flag]; {
+		case len(f.from) > 0 && v != "":
+			return step.Usagef("%s: --from has it in its records; leave one of them out", flag)
+		case len(f.from) == 0 && v == "":
+			return step.Usagef("%s is missing: give what the producer handed over with --from, or --staging, --image, --claims and --run", flag)
+		}
+	}
+	return nil
 }
 
 func shortType(uri string) string {
@@ -108,30 +130,13 @@ func (a *app) passphrase(file string) attest.Passphrase {
 	return attest.PassphraseFile(file)
 }
 
-func (a *app) attest(ctx context.Context, f *attestFlags) (attested, error) {
+func (a *app) attest(ctx context.Context, f *attestFlags, overrides map[string]string) (attested, error) {
 	ctx, flush, err := telemetry.Setup(ctx, version, a.host.OTLPEndpoint, a.host.Traceparent, a.host.Tracestate)
 	if err != nil {
 		return attested{}, err
 	}
 	defer func() { _ = flush(context.WithoutCancel(ctx)) }()
-	for flag, d := range map[string]string{"image": f.image, "claims": f.claims} {
-		if _, err := step.ParseDigest(d); err != nil {
-			return attested{}, step.Usagef("--%s: %w", flag, err)
-		}
-	}
-	to, err := oci.ParseLocator(f.to)
-	if err != nil {
-		return attested{}, err
-	}
-	p, err := catalog.Path(f.path)
-	if err != nil {
-		return attested{}, err
-	}
-	inputs, err := attestInputs(f)
-	if err != nil {
-		return attested{}, err
-	}
-	created, err := createdOf(inputs)
+	to, err := oci.ParseLocator(namedLater(f.to))
 	if err != nil {
 		return attested{}, err
 	}
@@ -142,11 +147,45 @@ func (a *app) attest(ctx context.Context, f *attestFlags) (attested, error) {
 		return attested{}, err
 	}
 	defer r.Close()
+	if len(f.from) > 0 {
+		if err := f.fromHandovers(r); err != nil {
+			return attested{}, err
+		}
+	}
+	for flag, d := range map[string]string{"image": f.image, "claims": f.claims} {
+		if _, err := step.ParseDigest(d); err != nil {
+			return attested{}, step.Usagef("--%s: %w", flag, err)
+		}
+	}
+	p, err := catalog.Path(f.path)
+	if err != nil {
+		return attested{}, err
+	}
+	inputs, err := attestInputs(f)
+	if err != nil {
+		return attested{}, err
+	}
+	for name, text := range overrides {
+		in, ok := p.Input(name)
+		if !ok {
+			return attested{}, step.Usagef("--%s: path %s has no such input", step.Flag(name), p.Name)
+		}
+		if inputs[name], err = step.Parse(in, text); err != nil {
+			return attested{}, err
+		}
+	}
+	created, err := createdOf(inputs)
+	if err != nil {
+		return attested{}, err
+	}
 	seed, err := json.Marshal(map[string]string{"staging": f.staging, "image": f.image, "claims": f.claims})
 	if err != nil {
 		return attested{}, err
 	}
-	records, err := r.Path(ctx, run.Request{Path: p, Inputs: inputs, Zones: []step.Zone{step.ZoneAttest}, Seeds: map[string]json.RawMessage{"publish": seed}})
+	records, err := r.Path(ctx, run.Request{
+		Path: p, Inputs: inputs, Zones: []step.Zone{step.ZoneAttest},
+		Seeds: map[string]provenance.NodeRecord{"publish": {ID: "publish", Output: seed}},
+	})
 	if err != nil {
 		return attested{}, err
 	}
@@ -168,6 +207,40 @@ func (a *app) attest(ctx context.Context, f *attestFlags) (attested, error) {
 	}
 	res.Database = databaseOf(records)
 	return res, nil
+}
+
+// fromHandovers fills in what the producer's zones handed over, and keeps the
+// record of the run, merged from theirs, for this run alone.
+func (f *attestFlags) fromHandovers(r *run.Runner) error {
+	rec, err := mergeHandovers(r, f.from)
+	if err != nil {
+		return err
+	}
+	published, err := publishedBy(rec.Nodes)
+	if err != nil {
+		return fmt.Errorf("%w: give --from what zone %s handed over, too", err, step.ZonePublish)
+	}
+	f.path, f.staging, f.image, f.claims = rec.Path, string(published.Staging), string(published.Image), string(published.Claims)
+	if rec, err = observed(rec); err != nil {
+		return err
+	}
+	raw, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	f.record = filepath.Join(r.Work(), "run.json")
+	return os.WriteFile(f.record, raw, 0o600)
+}
+
+// unnamed stands for the name of an image that is not known yet.
+const unnamed = "unnamed"
+
+// namedLater gives a place that ends in a slash a repository's name for now.
+func namedLater(to string) string {
+	if strings.HasSuffix(to, "/") && !strings.HasPrefix(to, "oci:") {
+		return to + unnamed
+	}
+	return to
 }
 
 // attestInputs are the inputs of the path: what ship resolved, or what the
@@ -232,26 +305,34 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 	if c.Image != image {
 		return res, 0, fmt.Errorf("the claims %s are about image %s, not %s", f.claims, c.Image, image)
 	}
+	if namedLater(f.to) != f.to {
+		if to, err = oci.ParseLocator(f.to + c.Name + ":latest"); err != nil {
+			return res, 0, err
+		}
+	}
 	statements, err := statementsOf(c, images, records)
 	if err != nil {
 		return res, 0, err
 	}
-	if _, err := attest.InitHome(a.host.Home, a.passphrase(f.passphraseFile)); err != nil {
-		return res, 0, err
-	}
 	key := f.key
 	if key == "" {
+		// Whoever brings a key brings a trust root, too.
+		if _, err := attest.InitHome(a.host.Home, a.passphrase(f.passphraseFile)); err != nil {
+			return res, 0, err
+		}
 		key = filepath.Join(a.host.Home, filepath.FromSlash(attest.AttesterKey))
 	}
 	signer, err := attest.LoadSigner(key, a.passphrase(f.passphraseFile))
 	if err != nil {
 		return res, 0, err
 	}
-	dst, err := oci.Open(ctx, to, oci.WithCreate())
+	with := oci.WithTransport(a.transport())
+	dst, err := oci.Open(ctx, to, oci.WithCreate(), with)
 	if err != nil {
 		return res, 0, err
 	}
-	if err := oci.Copy(ctx, dst, staging, image, tagOf(to)); err != nil {
+	// By digest only: the tag comes last, when all evidence is in its place.
+	if err := oci.Copy(ctx, dst, staging, image, ""); err != nil {
 		return res, 0, err
 	}
 	fresh := 0
@@ -276,10 +357,13 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 	}
 	if f.legacy {
 		for _, im := range images {
-			if _, err := attest.WriteLegacySignature(ctx, to, im.Digest, signer); err != nil {
+			if _, err := attest.WriteLegacySignature(ctx, to, im.Digest, signer, with); err != nil {
 				return res, fresh, err
 			}
 		}
+	}
+	if err := oci.Tag(ctx, dst, image, tagOf(to)); err != nil {
+		return res, fresh, err
 	}
 	to.Tag, to.Digest = "", image
 	res.Reference = to.String()

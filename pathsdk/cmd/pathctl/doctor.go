@@ -72,7 +72,7 @@ func (a *app) doctor(ctx context.Context, args []string, registry string) []chec
 		checks = append(checks, checkService(args[0]))
 	}
 	if registry != "" {
-		checks = append(checks, checkRegistry(ctx, registry))
+		checks = append(checks, a.checkRegistry(ctx, registry))
 	}
 	return checks
 }
@@ -156,12 +156,12 @@ func checkService(dir string) check {
 	return check{Name: "service", State: "ok", Detail: "paths.yaml for path " + s.Path}
 }
 
-func checkRegistry(ctx context.Context, ref string) check {
+func (a *app) checkRegistry(ctx context.Context, ref string) check {
 	loc, err := oci.ParseLocator(ref)
 	if err != nil {
 		return problem("registry", err, "give HOST/REPO")
 	}
-	store, err := oci.Open(ctx, loc)
+	store, err := oci.Open(ctx, loc, oci.WithTransport(a.transport()))
 	if err != nil {
 		return problem("registry", err, "log in with your registry's tool (docker login HOST), or check the name")
 	}

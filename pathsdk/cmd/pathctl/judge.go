@@ -40,7 +40,7 @@ type judge struct {
 }
 
 func (a *app) newJudge(ctx context.Context, f *verifyFlags) (*judge, error) {
-	j := &judge{transport: oci.NewTransport(), deep: f.deep}
+	j := &judge{transport: a.transport(), deep: f.deep}
 	name := f.policy.name
 	if name == "" {
 		name = "microservice"
@@ -97,7 +97,7 @@ func (a *app) examine(ctx context.Context, reference, trustFile string, deep boo
 	if err != nil {
 		return examined{}, err
 	}
-	return (&judge{trust: trust, transport: oci.NewTransport(), deep: deep}).examine(ctx, reference)
+	return (&judge{trust: trust, transport: a.transport(), deep: deep}).examine(ctx, reference)
 }
 
 func (j *judge) examine(ctx context.Context, reference string) (examined, error) {

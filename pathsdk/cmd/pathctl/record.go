@@ -24,6 +24,35 @@ import (
 // record is what this process, which runs no user code and holds no key, saw of
 // the producer: the system of record that provenance is observed in.
 func (a *app) record(pl plan, inputs map[string]json.RawMessage, r *run.Runner, nodes []provenance.NodeRecord) (provenance.Record, error) {
+	rec, err := a.handover(pl, inputs, r, nodes)
+	if err != nil {
+		return rec, err
+	}
+	return observed(rec)
+}
+
+// observed is a record as provenance is observed in it: without files of this
+// machine, and without evidence, which is handed over as claims.
+func observed(rec provenance.Record) (provenance.Record, error) {
+	for i := range rec.Nodes {
+		n := &rec.Nodes[i]
+		spec, err := specOf(n.Step)
+		if err != nil {
+			return rec, err
+		}
+		n.Output, n.Evidence = pathless(spec, n.Output), nil
+		if n.Zone == step.ZoneFetch {
+			// The source is what was fetched of it, whatever its folder holds now.
+			if rec.Inputs["source"], err = json.Marshal(n.Subject.Digest); err != nil {
+				return rec, err
+			}
+		}
+	}
+	return rec, nil
+}
+
+// handover is the record of some nodes with all that they gave.
+func (a *app) handover(pl plan, inputs map[string]json.RawMessage, r *run.Runner, nodes []provenance.NodeRecord) (provenance.Record, error) {
 	tool, err := a.tool()
 	if err != nil {
 		return provenance.Record{}, err
@@ -48,21 +77,7 @@ func (a *app) record(pl plan, inputs map[string]json.RawMessage, r *run.Runner, 
 		}
 		rec.Inputs[f.Name] = v
 	}
-	for _, n := range nodes {
-		if n.Zone == step.ZoneFetch {
-			// The source is what was fetched of it, whatever its folder holds now.
-			if rec.Inputs["source"], err = json.Marshal(n.Subject.Digest); err != nil {
-				return rec, err
-			}
-		}
-		spec, err := specOf(n.Step)
-		if err != nil {
-			return rec, err
-		}
-		n.Output = pathless(spec, n.Output)
-		n.Evidence = nil // handed over as claims
-		rec.Nodes = append(rec.Nodes, n)
-	}
+	rec.Nodes = slices.Clone(nodes)
 	return rec, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,17 +72,17 @@ a registry with --to. Running ship again does only what has changed.`,
 	return cmd
 }
 
-// addInputs makes a flag of every input of every path.
-func addInputs(cmd *cobra.Command, into map[string]*string) {
+// addInputs makes a flag of every input of every path that all of only hold for.
+func addInputs(cmd *cobra.Command, into map[string]*string, only ...func(step.Field) bool) {
 	for _, p := range catalog.Paths() {
 		for _, in := range p.Inputs {
-			if into[in.Name] != nil {
+			if into[in.Name] != nil || slices.ContainsFunc(only, func(f func(step.Field) bool) bool { return !f(in) }) {
 				continue
 			}
-			into[in.Name] = cmd.Flags().String(kebab(in.Name), "", in.Help)
-			cmd.Flags().Lookup(kebab(in.Name)).DefValue = in.Default
+			into[in.Name] = cmd.Flags().String(step.Flag(in.Name), "", in.Help)
+			cmd.Flags().Lookup(step.Flag(in.Name)).DefValue = in.Default
 			if len(in.Enum) > 0 {
-				_ = cmd.RegisterFlagCompletionFunc(kebab(in.Name), cobra.FixedCompletions(in.Enum, cobra.ShellCompDirectiveNoFileComp))
+				_ = cmd.RegisterFlagCompletionFunc(step.Flag(in.Name), cobra.FixedCompletions(in.Enum, cobra.ShellCompDirectiveNoFileComp))
 			}
 		}
 	}
@@ -91,7 +92,7 @@ func addInputs(cmd *cobra.Command, into map[string]*string) {
 func changed(cmd *cobra.Command, inputs map[string]*string) map[string]string {
 	given := map[string]string{}
 	for name, v := range inputs {
-		if cmd.Flags().Changed(kebab(name)) {
+		if cmd.Flags().Changed(step.Flag(name)) {
 			given[name] = *v
 		}
 	}
@@ -307,7 +308,8 @@ func (a *app) runner(jobs int, noCache bool, reports string, observe func(run.Ev
 	if err != nil {
 		return nil, err
 	}
-	return run.New(run.Config{Home: a.host.Home, Self: a.host.Self, Step: stepNamed, Jobs: jobs, NoCache: noCache, Reports: reports, Tool: tool, Observe: observe})
+	return run.New(run.Config{Home: a.host.Home, Self: a.host.Self, Step: stepNamed, Jobs: jobs, NoCache: noCache, Reports: reports, Tool: tool, Observe: observe,
+		Dagger: a.host.Dagger, HTTP: &http.Client{Transport: a.transport()}})
 }
 
 // published is what the publish node hands to the attester.

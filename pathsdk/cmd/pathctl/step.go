@@ -31,7 +31,7 @@ prints its output. Its evidence is unsigned: only attest signs.`,
 
 func newOneStep(a *app, spec step.Spec) *cobra.Command {
 	values := map[string]*string{}
-	var out string
+	var out, record string
 	cmd := &cobra.Command{
 		Use:   spec.Name,
 		Short: spec.Summary,
@@ -70,6 +70,15 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 				}
 			}
 			show.close()
+			if record != "" {
+				raw, err := json.Marshal(rec)
+				if err != nil {
+					return err
+				}
+				if err := writeFile(record, raw, 0o644); err != nil {
+					return fmt.Errorf("write the record: %w", err)
+				}
+			}
 			return a.print(rec, func(w io.Writer) { writeOutput(w, rec.Output) })
 		},
 	}
@@ -80,6 +89,7 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 			_ = cmd.Flags().MarkDeprecated(flagName(f), f.Deprecated)
 		}
 	}
+	cmd.Flags().StringVar(&record, "record", "", "also write what the runner saw, output and unsigned evidence, to this file as JSON")
 	if cmd.Flags().Lookup("out") == nil {
 		cmd.Flags().StringVar(&out, "out", "", "folder to copy output files to; they stay in the cache otherwise")
 	}
@@ -90,9 +100,9 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 // holds it, never as an argument.
 func flagName(f step.Field) string {
 	if f.Kind == step.KindSecret {
-		return kebab(f.Name) + "-file"
+		return step.Flag(f.Name) + "-file"
 	}
-	return kebab(f.Name)
+	return step.Flag(f.Name)
 }
 
 func writeOutput(w io.Writer, out json.RawMessage) {

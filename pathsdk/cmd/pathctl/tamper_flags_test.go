@@ -52,10 +52,10 @@ func TestProducersKnowNoKey(t *testing.T) {
 			producer(c)
 		}
 	}
-	for _, verb := range []string{"ship", "step", "plan", "init"} {
+	for _, verb := range []string{"ship", "step", "plan", "init", "zone"} {
 		producer(commandAt(t, root, verb))
 	}
-	if want := 4 + len(catalog.Steps()); checked != want {
+	if want := 5 + len(catalog.Steps()); checked != want {
 		t.Errorf("%d commands were checked, want %d", checked, want)
 	}
 	// The others have one, so the pattern sees what it is meant to see.
@@ -210,6 +210,7 @@ func TestNoFlagRaisesTheLevel(t *testing.T) {
 		"deep":            {"true", "false"},
 		"out":             {filepath.Join(dir, "verdict.json")},
 		"report":          {filepath.Join(dir, "report.html")},
+		"evidence":        {filepath.Join(dir, "evidence")},
 		"timings":         {file("timings.json", "[]")},
 		"attest":          {"true", "false"},
 		"key":             {filepath.Join(home, "keys", "verifier.key"), filepath.Join(home, "keys", "attester.key")},

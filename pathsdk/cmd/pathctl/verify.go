@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/policy"
 	"github.com/pavedpaths/paths/pathsdk/run"
 	"github.com/pavedpaths/paths/pathsdk/step"
@@ -80,6 +83,7 @@ type verifyFlags struct {
 	key            string
 	passphraseFile string
 	report         string
+	evidence       string
 	timings        string
 	eventsFD       int
 }
@@ -122,6 +126,7 @@ Exit code 0 means that all passed, 3 that the policy refused, with the reasons.`
 	fl.BoolVar(&f.deep, "deep", false, "also check every layer against its digest")
 	fl.StringVar(&f.out, "out", "", "write the verdict to this file, as JSON")
 	fl.StringVar(&f.report, "report", "", "write an HTML report to this file")
+	fl.StringVar(&f.evidence, "evidence", "", "write each predicate that the verdict rests on to this folder, as TYPE-REFERRER.json")
 	fl.StringVar(&f.timings, "timings", "", "timings of a run, for the report")
 	fl.BoolVar(&f.attest, "attest", false, "sign the verdict as a VSA and attach it to the image")
 	fl.StringVar(&f.key, "key", "", "the verifier's private key; HOME/keys/verifier.key when empty")
@@ -145,8 +150,8 @@ func (a *app) verify(ctx context.Context, reference string, f *verifyFlags) (pol
 // the verdicts in the order of the references; an image that could not be judged
 // has none, and is part of the error.
 func (a *app) verifyAll(ctx context.Context, references []string, f *verifyFlags) ([]policy.Verdict, error) {
-	if len(references) > 1 && f.report != "" {
-		return nil, step.Usagef("--report: a report is about one image; verify them one by one")
+	if len(references) > 1 && (f.report != "" || f.evidence != "") {
+		return nil, step.Usagef("--report, --evidence: they are about one image; verify them one by one")
 	}
 	ctx, flush, err := telemetry.Setup(ctx, version, a.host.OTLPEndpoint, a.host.Traceparent, a.host.Tracestate)
 	if err != nil {
@@ -233,9 +238,35 @@ func leave(result any, verdicts []policy.Verdict, f *verifyFlags) error {
 			return fmt.Errorf("write the verdict: %w", err)
 		}
 	}
+	if f.evidence != "" {
+		if err := writePredicates(f.evidence, verdicts[0].Evidence); err != nil {
+			return fmt.Errorf("write the evidence: %w", err)
+		}
+	}
 	if f.report != "" {
 		if err := writeReport(f.report, verdicts[0], f.timings); err != nil {
 			return fmt.Errorf("write the report: %w", err)
+		}
+	}
+	return nil
+}
+
+// writePredicates writes what the verdict rests on, one file each.
+func writePredicates(dir string, all []policy.EvidenceStatus) error {
+	for _, e := range all {
+		if len(e.Predicate) == 0 {
+			continue
+		}
+		var out bytes.Buffer
+		if err := json.Indent(&out, e.Predicate, "", "  "); err != nil {
+			return err
+		}
+		name := e.Digest.Short() + ".json"
+		if t, ok := evidence.Lookup(e.Type); ok {
+			name = t.Name + "-" + name
+		}
+		if err := writeFile(filepath.Join(dir, name), out.Bytes(), 0o644); err != nil {
+			return err
 		}
 	}
 	return nil

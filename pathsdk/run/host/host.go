@@ -1,13 +1,18 @@
-// Package host says under whom pathctl runs: so far, on a command line. It alone
-// reads the process environment; everything below it takes explicit inputs.
+// Package host says under whom pathctl runs: on a command line, or in a container
+// of a Dagger engine. It alone reads the process environment; everything below it
+// takes explicit inputs.
 package host
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/mattn/go-isatty"
+
+	"github.com/pavedpaths/paths/pathsdk/provenance"
 )
 
 // Host is what pathctl learned from its environment, once.
@@ -27,6 +32,12 @@ type Host struct {
 	OTLPEndpoint string
 	Traceparent  string
 	Tracestate   string
+	// Dagger is true in the containers of our Dagger modules (PATHS_HOST=dagger).
+	// It changes what provenance calls the builder, and raises no level.
+	Dagger bool
+	// Connect says which address really answers for a registry's HOST:PORT, such
+	// as that of a tunnel: PATHS_CONNECT, HOST:PORT=HOST:PORT joined by commas.
+	Connect map[string]string
 	// SourceDateEpoch overrides the creation time, in seconds since 1970.
 	SourceDateEpoch string
 }
@@ -51,6 +62,16 @@ func CLI() (Host, error) {
 	}
 	h.Terminal = isatty.IsTerminal(os.Stderr.Fd()) && os.Getenv("TERM") != "dumb" && os.Getenv("CI") == ""
 	h.Color = h.Terminal && os.Getenv("NO_COLOR") == ""
+	switch v := os.Getenv("PATHS_HOST"); v {
+	case "":
+	case provenance.HostDagger:
+		h.Dagger = true
+	default:
+		return Host{}, fmt.Errorf("PATHS_HOST is %.40q: unset it, or set it to %s", v, provenance.HostDagger)
+	}
+	if h.Connect, err = connections(os.Getenv("PATHS_CONNECT")); err != nil {
+		return Host{}, err
+	}
 	if h.Home == "" {
 		user, err := os.UserHomeDir()
 		if err != nil {
@@ -62,6 +83,24 @@ func CLI() (Host, error) {
 		return Host{}, fmt.Errorf("PATHS_HOME: %w", err)
 	}
 	return h, nil
+}
+
+// connections reads PATHS_CONNECT.
+func connections(text string) (map[string]string, error) {
+	to := map[string]string{}
+	for _, pair := range strings.Split(text, ",") {
+		if pair == "" {
+			continue
+		}
+		from, addr, ok := strings.Cut(pair, "=")
+		_, _, bad := net.SplitHostPort(from)
+		_, _, worse := net.SplitHostPort(addr)
+		if !ok || bad != nil || worse != nil {
+			return nil, fmt.Errorf("PATHS_CONNECT: %.100q is not HOST:PORT=HOST:PORT", pair)
+		}
+		to[from] = addr
+	}
+	return to, nil
 }
 
 func first(names ...string) string {

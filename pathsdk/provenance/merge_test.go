@@ -1,0 +1,69 @@
+package provenance_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/pavedpaths/paths/pathsdk/provenance"
+)
+
+// split is the sample's record as its zones write it.
+func split() []provenance.Record {
+	var parts []provenance.Record
+	for i, n := range sample().Record.Nodes {
+		r := sample().Record
+		r.Nodes, r.Invocation = []provenance.NodeRecord{n}, string(rune('a'+i))
+		parts = append(parts, r)
+	}
+	return parts
+}
+
+func TestMerge(t *testing.T) {
+	got, err := provenance.Merge(split())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Nodes) != len(sample().Record.Nodes) || got.Nodes[2].Step != "build" {
+		t.Fatalf("nodes: %+v", got.Nodes)
+	}
+	if got.Invocation != "c" {
+		t.Errorf("invocation %q is not the build's", got.Invocation)
+	}
+	for name, c := range map[string]struct {
+		change func([]provenance.Record) []provenance.Record
+		want   string
+	}{
+		"nothing":        {func([]provenance.Record) []provenance.Record { return nil }, "no record"},
+		"another path":   {func(r []provenance.Record) []provenance.Record { r[1].Path = "other"; return r }, "path differ"},
+		"another tool":   {func(r []provenance.Record) []provenance.Record { r[1].Tool.Digest = digest("f"); return r }, "pathctl differ"},
+		"another config": {func(r []provenance.Record) []provenance.Record { r[2].Config = json.RawMessage(`{}`); return r }, "configuration differ"},
+		"another input": {func(r []provenance.Record) []provenance.Record {
+			r[2].Inputs = map[string]json.RawMessage{"name": json.RawMessage(`"evil"`)}
+			return r
+		}, "inputs differ"},
+		"a node twice": {func(r []provenance.Record) []provenance.Record { return append(r, r[0]) }, "two of them ran node"},
+		"a weaker fence": {func(r []provenance.Record) []provenance.Record {
+			r[2].Facts = provenance.Dagger(provenance.Fence{})
+			return r
+		}, "not alike"},
+	} {
+		if _, err := provenance.Merge(c.change(split())); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
+		}
+	}
+}
+
+// A Dagger engine is whoever's machine it runs on: the level stays that of a
+// workstation, and the builder has a name of its own.
+func TestDagger(t *testing.T) {
+	b := sample()
+	b.Record.Facts = provenance.Dagger(provenance.Fence{Landlock: true, NoNetwork: true})
+	p := predicate(t, b)
+	if p.RunDetails.Builder.ID != provenance.BuilderDagger {
+		t.Errorf("builder %s", p.RunDetails.Builder.ID)
+	}
+	if level, _ := provenance.Level(p, provenance.MaxLevel); level != 1 {
+		t.Errorf("level %d, want 1", level)
+	}
+}
