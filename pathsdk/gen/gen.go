@@ -54,6 +54,15 @@ func Files(root *cobra.Command, repoRoot string) (map[string][]byte, error) {
 		return nil, err
 	}
 	files["schema/paths.schema.json"] = b
+	if files["modules/step/steps.gen.go"], err = daggerSteps(ordered); err != nil {
+		return nil, fmt.Errorf("modules/step: %w", err)
+	}
+	files["modules/step/tool.gen.go"] = daggerTool()
+	for _, p := range list {
+		if files["modules/"+p.Name+"/new.gen.go"], err = daggerPath(p); err != nil {
+			return nil, fmt.Errorf("modules/%s: %w", p.Name, err)
+		}
+	}
 	tables := map[string]string{"steps": stepsTable(ordered), "paths": pathsTable(list)}
 	if root != nil {
 		files[cliFile] = cliPage(root)

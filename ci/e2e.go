@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"dagger/paths/internal/dagger"
+)
+
+// The example goes the whole way by the microservice module, with a pathctl built
+// from this source; what was shipped verifies, and one changed byte does not.
+//
+// +check
+func (p *Paths) E2e(ctx context.Context) error {
+	tool := p.golang().
+		WithExec([]string{"go", "build", "-ldflags=-s -w", "-o", "/pathctl", "./pathsdk/cmd/pathctl"}).
+		File("/pathctl")
+	keys := p.golang().
+		WithMountedFile("/pathctl", tool).
+		WithExec([]string{"/pathctl", "--home", "/keys", "key", "init"})
+	db := p.golang().
+		WithMountedFile("/pathctl", tool).
+		WithExec([]string{"/pathctl", "vulndb", "make", "examples/vulndb", "--out", "/db"}).
+		Directory("/db")
+	secret := func(name string) (*dagger.Secret, error) {
+		text, err := keys.File("/keys/keys/" + name + ".key").Contents(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return dag.SetSecret("e2e-"+name, text), nil
+	}
+	attester, err := secret("attester")
+	if err != nil {
+		return err
+	}
+	verifier, err := secret("verifier")
+	if err != nil {
+		return err
+	}
+	trust := keys.Directory("/keys")
+	path := dag.Microservice(dagger.MicroserviceOpts{Tool: tool, GoImage: p.GoImage})
+	store := path.Ship(p.Source.Directory("examples/microservice-go"), attester, verifier, trust, dagger.MicroserviceShipOpts{VulnDb: db}).Store()
+	if store, err = store.Sync(ctx); err != nil {
+		return err
+	}
+	verdict, err := path.Verify(trust, dagger.MicroserviceVerifyOpts{Store: store}).Verdict(ctx)
+	if err != nil || verdict != "PASSED" {
+		return fmt.Errorf("what was shipped does not verify: %s, %w", verdict, err)
+	}
+	blobs, err := store.Directory("blobs/sha256").Entries(ctx)
+	if err != nil || len(blobs) == 0 {
+		return fmt.Errorf("the store holds no blobs: %w", err)
+	}
+	for _, b := range blobs {
+		name := "blobs/sha256/" + b
+		text, err := store.File(name).Contents(ctx)
+		if err != nil {
+			continue // a layer, which is no text
+		}
+		if !strings.Contains(text, "dsseEnvelope") {
+			continue
+		}
+		broken := store.WithNewFile(name, strings.Replace(text, "dsseEnvelope", "dsseEnvelopf", 1))
+		if _, err := path.Verify(trust, dagger.MicroserviceVerifyOpts{Store: broken}).Verdict(ctx); err == nil {
+			return fmt.Errorf("a changed byte in %s went unnoticed", name)
+		}
+		return nil
+	}
+	return fmt.Errorf("the store holds no signed evidence")
+}

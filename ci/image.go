@@ -1,0 +1,3 @@
+package main
+
+const defaultGoImage = "docker.io/library/golang:1.26-bookworm"

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"dagger/microservice/internal/dagger"
+)
+
+// Verdict is what a policy says of an image, and why.
+type Verdict struct {
+	// PASSED or FAILED.
+	Verdict string
+	// Digest of the image.
+	Digest string
+	// SLSA Build level, computed from observed facts, never claimed.
+	Level int
+	// Why it is that level, and what is missing for the next.
+	Reasons []string
+	// What the policy found, with what to do about it.
+	Findings []string
+	// Where the image is, by digest.
+	Reference string
+	// The vulnerability database of the scan.
+	Database string
+	// HTML report: one file, no network.
+	Report *dagger.File
+	// The evidence that the verdict rests on, one file each.
+	Evidence *dagger.Directory
+	// The whole verdict, as JSON.
+	Json *dagger.File
+	// The image with its evidence as an OCI layout, if it went into no registry.
+	Store *dagger.Directory
+}
+
+// Ship takes a service from source to a tested, signed, verified image, and ends
+// with its digest, the verdict and the level. It fails if the policy refuses the
+// image; what was signed until then is kept with it.
+//
+// +cache="never"
+func (m *Microservice) Ship(
+	ctx context.Context,
+	// the folder with the service's source, the root of a Go module
+	// +ignore=[".git", ".paths"]
+	source *dagger.Directory,
+	// commit of the source, such as $(git rev-parse HEAD)
+	// +optional
+	revision string,
+	// URL of the source's repository
+	// +optional
+	repository string,
+	// time of the commit, such as $(git log -1 --format=%cI)
+	// +optional
+	created string,
+	// the source differs from its revision
+	// +optional
+	dirty bool,
+	// registry for the image, HOST[:PORT][/PREFIX]: the image's name becomes the repository
+	// +optional
+	registry string,
+	// exact place for the image, HOST/REPO[:TAG]; without registry and to it goes into the result's store
+	// +optional
+	to string,
+	// a way to a registry that only you can reach, such as tcp://127.0.0.1:5000
+	// +optional
+	tunnel *dagger.Service,
+	// Docker's config.json with credentials for the registry, such as file://$HOME/.docker/config.json
+	// +optional
+	registryConfig *dagger.Secret,
+	// the attester's private key, such as file://$HOME/.paths/keys/attester.key
+	attesterKey *dagger.Secret,
+	// the verifier's private key; another one than the attester's
+	verifierKey *dagger.Secret,
+	// passphrase of both keys, such as env://PASSPHRASE
+	// +optional
+	passphrase *dagger.Secret,
+	// folder with trust.yaml and the public keys that it names, such as ~/.paths; nothing else of it is read
+	// +ignore=["**", "!trust.yaml", "!**/*.pub"]
+	trust *dagger.Directory,
+	// folder with a vulnerability database in trivy-db's format; public mirrors are asked when empty
+	// +optional
+	vulnDB *dagger.Directory,
+	// a policy's name; the path's own when empty
+	// +optional
+	policy string,
+	// parameters of the policy as NAME=VALUE
+	// +optional
+	param []string,
+	// CISA's list of known exploited vulnerabilities, by URL; not checked when empty
+	// +optional
+	kev string,
+	// also write a cosign v2 signature tag
+	// +optional
+	legacySignature bool,
+	// give the result even if the policy refuses the image, for example to export the report
+	// +optional
+	allowRefused bool,
+) (*Verdict, error) {
+	switch {
+	case registry != "" && to != "":
+		return nil, errors.New("registry and to both say where the image goes: leave one out")
+	case registry != "":
+		to = strings.TrimSuffix(registry, "/") + "/"
+	}
+	var more []string
+	if vulnDB != nil {
+		// Where the attester will have it; the producer only records that it was given.
+		more = append(more, "--vuln-db=/in/vulndb")
+	}
+	p := m.produce(source, origin{revision, repository, created, dirty}, more...)
+	attested, err := once(ctx, m.Step.Attest(p.Fetched(), p.Tested(), p.Built(), p.Published(), attesterKey, dagger.StepAttestOpts{
+		Passphrase: passphrase, To: to, Tunnel: tunnel, RegistryConfig: registryConfig,
+		VulnDb: vulnDB, LegacySignature: legacySignature,
+	}))
+	if err != nil {
+		return nil, err
+	}
+	reference, err := attested.Reference(ctx)
+	if err != nil {
+		return nil, err
+	}
+	opts := judging{policy, param, kev, allowRefused}
+	on := dagger.StepJudgeOpts{Key: verifierKey, Passphrase: passphrase, Tunnel: tunnel, RegistryConfig: registryConfig}
+	if strings.HasPrefix(reference, "oci:") {
+		on.Store = attested.Store()
+	} else {
+		on.Reference = reference
+	}
+	v, err := m.judge(ctx, trust, on, opts)
+	if err != nil {
+		return nil, err
+	}
+	if v.Database, err = attested.Database(ctx); err != nil {
+		return nil, err
+	}
+	fmt.Print(v.Summary())
+	return v, nil
+}
+
+// Verify judges an image by its evidence, a trust root and a policy. It fails if
+// the policy refuses the image.
+//
+// +cache="never"
+func (m *Microservice) Verify(
+	ctx context.Context,
+	// the image, HOST/REPO:TAG or HOST/REPO@DIGEST
+	// +optional
+	reference string,
+	// an OCI layout with the image and its evidence, in place of a reference
+	// +optional
+	store *dagger.Directory,
+	// folder with trust.yaml and the public keys that it names, such as ~/.paths; nothing else of it is read
+	// +ignore=["**", "!trust.yaml", "!**/*.pub"]
+	trust *dagger.Directory,
+	// a way to a registry that only you can reach, such as tcp://127.0.0.1:5000
+	// +optional
+	tunnel *dagger.Service,
+	// Docker's config.json with credentials for the registry
+	// +optional
+	registryConfig *dagger.Secret,
+	// a policy's name; the path's own when empty
+	// +optional
+	policy string,
+	// parameters of the policy as NAME=VALUE
+	// +optional
+	param []string,
+	// CISA's list of known exploited vulnerabilities, by URL; not checked when empty
+	// +optional
+	kev string,
+	// give the result even if the policy refuses the image, for example to export the report
+	// +optional
+	allowRefused bool,
+) (*Verdict, error) {
+	v, err := m.judge(ctx, trust, dagger.StepJudgeOpts{
+		Reference: reference, Store: store, Tunnel: tunnel, RegistryConfig: registryConfig,
+	}, judging{policy, param, kev, allowRefused})
+	if err != nil {
+		return nil, err
+	}
+	fmt.Print(v.Summary())
+	return v, nil
+}
+
+// The verdict for people: outcome, level with its reasons, findings.
+func (v *Verdict) Summary() string {
+	var b strings.Builder
+	line := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(&b, "%-10s %s\n", what, strings.ReplaceAll(text, "\n", "\n           "))
+		}
+	}
+	line("image", v.Reference)
+	line("digest", v.Digest)
+	line("database", v.Database)
+	line("verdict", v.Verdict)
+	line("level", fmt.Sprintf("SLSA Build L%d, computed from observed facts", v.Level))
+	for _, r := range v.Reasons {
+		fmt.Fprintf(&b, "           %s\n", r)
+	}
+	for _, f := range v.Findings {
+		severity, rest, _ := strings.Cut(f, " ")
+		line(severity, rest)
+	}
+	return b.String()
+}
+
+// judging is how an image is judged.
+type judging struct {
+	policy       string
+	params       []string
+	kev          string
+	allowRefused bool
+}
+
+func (m *Microservice) judge(ctx context.Context, trust *dagger.Directory, on dagger.StepJudgeOpts, how judging) (*Verdict, error) {
+	on.Policy = how.policy
+	for _, p := range how.params {
+		on.Flags = append(on.Flags, "--param="+p)
+	}
+	if how.kev != "" {
+		on.Flags = append(on.Flags, "--kev="+how.kev)
+	}
+	j, err := once(ctx, m.Step.Judge(trust, on))
+	if err != nil {
+		return nil, err
+	}
+	v := &Verdict{Report: j.Report(), Evidence: j.Evidence(), Json: j.Verdict()}
+	if on.Store != nil {
+		v.Store = j.Store()
+	}
+	passed, e1 := j.Passed(ctx)
+	digest, e2 := j.Digest(ctx)
+	level, e3 := j.Level(ctx)
+	reasons, e4 := j.Reasons(ctx)
+	findings, e5 := j.Findings(ctx)
+	reference, e6 := j.Reference(ctx)
+	if err := errors.Join(e1, e2, e3, e4, e5, e6); err != nil {
+		return nil, err
+	}
+	v.Verdict, v.Digest, v.Level, v.Reasons, v.Findings, v.Reference = "PASSED", digest, level, reasons, findings, reference
+	if passed {
+		return v, nil
+	}
+	v.Verdict = "FAILED"
+	if how.allowRefused {
+		return v, nil
+	}
+	return nil, fmt.Errorf("the policy refuses %s at %s; its evidence is kept there\n%s\n  to get the report: ship --allow-refused … report export --path report.html",
+		digest, reference, strings.Join(findings, "\n"))
+}
+
+// once runs a function that is never cached a single time, and gives its result:
+// every use of the call itself would run it again.
+func once[T dagger.Loadable[T]](ctx context.Context, call T) (T, error) {
+	id, err := call.ID(ctx)
+	if err != nil {
+		return call, err
+	}
+	return dagger.Ref[T](dag, id), nil
+}

@@ -1,0 +1,3 @@
+package main
+
+const workflow = "x\n"
