@@ -4,10 +4,10 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test e2e bench fuzz lint gen clean
+.PHONY: help build ship test e2e engine engine-down e2e-dagger bench bench-dagger fuzz lint gen clean
 
 help: ## list the verbs
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 build: ## build bin/pathctl
 	@go build -ldflags='-s -w' -o bin/pathctl ./pathsdk/cmd/pathctl
@@ -20,6 +20,18 @@ test: ## unit, script and golden tests
 
 e2e: build ## end-to-end: report in Chromium, hostile service, kill -9, registry faults
 	@scripts/e2e.sh
+
+engine: ## start a Dagger engine, unless there is one, and print what to export
+	@scripts/engine.sh up
+
+engine-down: ## stop the engine that make engine started
+	@scripts/engine.sh down
+
+e2e-dagger: build ## end-to-end: modules on a real engine, as consumers use them
+	@scripts/e2e-dagger.sh
+
+bench-dagger: build ## the modules' overhead, beside pathctl and hand-written steps
+	@scripts/bench-dagger.sh
 
 bench: build ## compare with the peers' own commands, side by side
 	@scripts/bench.sh

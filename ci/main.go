@@ -58,10 +58,13 @@ func (p *Paths) Lint(ctx context.Context) error { return p.script(ctx, "scripts/
 // Unit, script and golden tests.
 //
 // +check
-func (p *Paths) Test(ctx context.Context) error { return p.script(ctx, "scripts/test.sh") }
+func (p *Paths) Test(ctx context.Context) error {
+	// The tests of the fence make namespaces, which takes privilege.
+	return p.script(ctx, "scripts/test.sh", dagger.ContainerWithExecOpts{InsecureRootCapabilities: true})
+}
 
-func (p *Paths) script(ctx context.Context, name string) error {
-	_, err := p.golang().WithExec([]string{"sh", name}).Sync(ctx)
+func (p *Paths) script(ctx context.Context, name string, opts ...dagger.ContainerWithExecOpts) error {
+	_, err := p.golang().WithExec([]string{"sh", name}, opts...).Sync(ctx)
 	return err
 }
 
@@ -82,7 +85,7 @@ func (p *Paths) Modules(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var g errgroup.Group
+	g, ctx := errgroup.WithContext(ctx)
 	for _, name := range names {
 		path := "modules/" + strings.TrimSuffix(name, "/")
 		g.Go(func() error {

@@ -46,8 +46,6 @@ func New(
 	return m
 }
 
-const defaultGoImage = "docker.io/library/golang:1.26-bookworm"
-
 // Explain says what each step of a path does, in which zone, and what it proves.
 func (m *Step) Explain(ctx context.Context, path string) (string, error) {
 	return m.online().WithExec([]string{pathctl, "explain", path}).Stdout(ctx)

@@ -5,3 +5,6 @@ package main
 // releasedTool is the released image with pathctl, by digest; empty before the
 // first release.
 const releasedTool = ""
+
+// defaultGoImage has Go, git and a shell: Docker's official image, by digest.
+const defaultGoImage = "docker.io/library/golang:1.26-bookworm@sha256:116d58cbd88c1297624acc6e967a060012422bacf9930927e23fb719189c6f36"

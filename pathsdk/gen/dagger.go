@@ -116,8 +116,14 @@ func daggerTool() []byte {
 	return []byte(goEdit + `// releasedTool is the released image with pathctl, by digest; empty before the
 // first release.
 const releasedTool = ""
-`)
+
+` + goImageConst)
 }
+
+// goImageConst is the default image with Go, which modules share.
+const goImageConst = `// defaultGoImage has Go, git and a shell: Docker's official image, by digest.
+const defaultGoImage = "docker.io/library/golang:1.26-bookworm@sha256:116d58cbd88c1297624acc6e967a060012422bacf9930927e23fb719189c6f36"
+`
 
 // goType is the type of a kind's parameter in a Dagger function.
 func goType(k step.Kind) string {

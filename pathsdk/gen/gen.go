@@ -58,10 +58,16 @@ func Files(root *cobra.Command, repoRoot string) (map[string][]byte, error) {
 		return nil, fmt.Errorf("modules/step: %w", err)
 	}
 	files["modules/step/tool.gen.go"] = daggerTool()
+	files["ci/image.gen.go"] = []byte(goEdit + goImageConst)
 	for _, p := range list {
 		if files["modules/"+p.Name+"/new.gen.go"], err = daggerPath(p); err != nil {
 			return nil, fmt.Errorf("modules/%s: %w", p.Name, err)
 		}
+		flows, err := workflows(repoRoot, p)
+		if err != nil {
+			return nil, fmt.Errorf("workflow of %s: %w", p.Name, err)
+		}
+		maps.Copy(files, flows)
 	}
 	tables := map[string]string{"steps": stepsTable(ordered), "paths": pathsTable(list)}
 	if root != nil {

@@ -1,0 +1,620 @@
+//go:build e2e
+
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/gen"
+	"github.com/pavedpaths/paths/pathsdk/internal/hostile"
+	"github.com/pavedpaths/paths/pathsdk/internal/regtest"
+	"github.com/pavedpaths/paths/pathsdk/provenance"
+	"github.com/pavedpaths/paths/pathsdk/step"
+)
+
+// These tests use the modules as people do, by the dagger command, on the engine
+// that the environment names: scripts/e2e-dagger.sh starts one and runs them.
+
+const microservice = "modules/microservice"
+
+// daggerWorld is what one test ships with: keys, a database, a registry.
+type daggerWorld struct {
+	home, db string
+	registry *regtest.Server
+}
+
+func newDaggerWorld(t *testing.T, opts ...regtest.Option) daggerWorld {
+	t.Helper()
+	w := daggerWorld{home: newHome(t), db: smallDB(t), registry: regtest.New(t, opts...)}
+	if r := pathctl(t, w.home, "key", "init"); r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	return w
+}
+
+// daggerCommand is a command line of dagger at the root of this repository.
+func daggerCommand(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	for _, name := range []string{"_EXPERIMENTAL_DAGGER_RUNNER_HOST", "PATHS_GO_IMAGE"} {
+		if os.Getenv(name) == "" {
+			t.Fatalf("%s is not set: run these tests with make e2e-dagger", name)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "dagger", args...)
+	cmd.Dir = "../../.."
+	return cmd
+}
+
+// call calls a function of the microservice module, with the pathctl that make
+// built.
+func call(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	return daggerCommand(t, append([]string{"call", "-m", microservice, "--tool", "bin/pathctl", "--go-image", os.Getenv("PATHS_GO_IMAGE")}, args...)...)
+}
+
+// ship is the arguments of ship into the world's registry.
+func (w daggerWorld) ship(src string, more ...string) []string {
+	return append([]string{"ship", "--source", src, "--registry", w.registry.Host, "--tunnel", "tcp://" + w.registry.Host,
+		"--attester-key", "file://" + filepath.Join(w.home, "keys/attester.key"), "--verifier-key", "file://" + filepath.Join(w.home, "keys/verifier.key"),
+		"--trust", w.home, "--vuln-db", w.db}, more...)
+}
+
+func mustCall(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
+	r := waitFor(t, cmd)
+	if r.code != 0 {
+		t.Fatalf("%s: exit %d\n%s%.20000s", strings.Join(cmd.Args, " "), r.code, r.stdout, r.stderr)
+	}
+	return r
+}
+
+// TestDaggerParity ships the example on the host and on the engine: the image and
+// the set of (predicate type, subject) are the same, and everything else is as the
+// table of hosts says.
+func TestDaggerParity(t *testing.T) {
+	w := newDaggerWorld(t)
+	src := filepath.Join(t.TempDir(), "microservice-go")
+	if err := os.CopyFS(src, os.DirFS("../../../examples/microservice-go")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(src, ".paths")); err != nil {
+		t.Fatal(err)
+	}
+	revision := commit(t, src)
+	created := git(t, src, "log", "-1", "--format=%cI")
+	// The same name, since where a database lies is recorded by its last element.
+	db := filepath.Join(t.TempDir(), "vulndb")
+	if err := os.Rename(w.db, db); err != nil {
+		t.Fatal(err)
+	}
+	w.db = db
+	host := pathctlProcess(t, w.home, "ship", src, "--vuln-db", db, "--output", "json")
+	host.Env = slices.DeleteFunc(host.Env, func(e string) bool { return strings.HasPrefix(e, "SOURCE_DATE_EPOCH=") })
+	onHost := mustCall(t, host)
+	digest := shippedDigest(t, onHost)
+
+	r := mustCall(t, call(t, w.ship(src, "--revision", revision, "--created", created, "--repository", "https://example.com/team/service.git", "summary")...))
+	for _, want := range []string{"digest     " + string(digest), "verdict    PASSED", "level      SLSA Build L1"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("dagger call ship does not say %q:\n%s", want, r.stdout)
+		}
+	}
+	name := w.registry.Repo("orders") + "@" + string(digest)
+	// What it published verifies as anything else does, by the host's own pathctl.
+	if r := pathctl(t, w.home, "verify", name, "--policy", "microservice"); r.code != 0 {
+		t.Errorf("pathctl verify %s: exit %d\n%s%s", name, r.code, r.stdout, r.stderr)
+	}
+
+	type row struct{ field, host, dagger, rule string }
+	var rows []row
+	a, b := factsOf(t, w.home, "oci:"+filepath.Join(src, ".paths", "store")), factsOf(t, w.home, name)
+	differs := map[string]string{ // what the table of hosts says
+		"builder": "by host", "invocation": "by run", "fact host": "by host",
+	}
+	for _, field := range slices.Sorted(maps.Keys(mergedKeys(a, b))) {
+		rule, other := differs[field]
+		if !other {
+			rule = "same"
+			if a[field] != b[field] {
+				t.Errorf("%s differs: host %q, dagger %q", field, a[field], b[field])
+			}
+		} else if a[field] == b[field] {
+			t.Errorf("%s is %q on both hosts", field, a[field])
+		}
+		rows = append(rows, row{field, a[field], b[field], rule})
+	}
+	if len(rows) < 20 {
+		t.Errorf("only %d fields were compared", len(rows))
+	}
+	var table strings.Builder
+	fmt.Fprintf(&table, "%-34s %-52s %-52s %s\n", "field", "pathctl ship", "dagger call ship", "rule")
+	for _, r := range rows {
+		fmt.Fprintf(&table, "%-34s %-52.52s %-52.52s %s\n", r.field, r.host, r.dagger, r.rule)
+	}
+	t.Logf("parity:\n%s", table.String())
+}
+
+func mergedKeys(a, b map[string]string) map[string]bool {
+	all := map[string]bool{}
+	for _, m := range []map[string]string{a, b} {
+		for k := range m {
+			all[k] = true
+		}
+	}
+	return all
+}
+
+// factsOf is what a verifier learns of an image, field by field.
+func factsOf(t *testing.T, home, reference string) map[string]string {
+	t.Helper()
+	j := newTestJudge(t, home, verifyFlags{})
+	e, err := j.examine(t.Context(), reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := j.judge(t.Context(), reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts := map[string]string{"digest": string(v.Digest), "passed": fmt.Sprint(v.Passed), "level": fmt.Sprint(v.Level.Build)}
+	for _, f := range e.found {
+		if f.Err != nil {
+			t.Fatalf("%s: %v", f.Digest, f.Err)
+		}
+		s := f.Verified.Statement
+		key := shortType(f.PredicateType) + " on " + s.Subject.Digest.Short()
+		if s.Subject.Digest == e.digest {
+			key = shortType(f.PredicateType) + " on the image"
+		}
+		facts[key] = string(f.Verified.Tier) + ", signed by " + f.Verified.Signer.Name
+		if f.PredicateType != evidence.Provenance.URI {
+			continue
+		}
+		p, err := evidence.ParseProvenance(s.Predicate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		facts["builder"], facts["invocation"] = p.RunDetails.Builder.ID, p.RunDetails.Metadata.InvocationID
+		facts["build type"] = p.BuildDefinition.BuildType
+		for name, raw := range p.BuildDefinition.ExternalParameters {
+			var inputs map[string]json.RawMessage
+			if name == "inputs" && json.Unmarshal(raw, &inputs) == nil {
+				for k, v := range inputs {
+					facts["input "+k] = string(v)
+				}
+				continue
+			}
+			facts["parameter "+name] = string(raw)
+		}
+		for _, d := range p.BuildDefinition.ResolvedDependencies {
+			if d.Name == provenance.DependencyTool {
+				continue // the test's own binary on the host, make's on the engine
+			}
+			facts["dependency "+d.Name] = fmt.Sprint(d.URI, d.Digest)
+		}
+		found, err := provenance.Facts(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if f.Name != provenance.FactFence { // namespaces are refused in a container
+				facts["fact "+f.Name] = f.Value
+			}
+		}
+	}
+	return facts
+}
+
+// TestDaggerHostile ships a service that attacks, and one that prints all that it
+// can see: in the build container there is no network, no secret, no variable of
+// the session or of OpenTelemetry, and no way to the engine.
+func TestDaggerHostile(t *testing.T) {
+	w := newDaggerWorld(t)
+	reports := filepath.Join(t.TempDir(), "reports")
+	src := hostileService(t, filepath.Join(t.TempDir(), "hostile"))
+	cmd := call(t, w.ship(src, "digest")...)
+	cmd.Env = append(os.Environ(), "SIGNING_TOKEN="+hostile.Mark, "ACTIONS_ID_TOKEN_REQUEST_TOKEN="+hostile.Mark)
+	mustCall(t, cmd)
+	mustCall(t, call(t, "test", "--source", src, "files", "export", "--path", reports))
+	log, err := os.ReadFile(filepath.Join(reports, "test/log/test.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostile.NothingDone(t, string(log))
+
+	src = hello(t)
+	look := "set -u; for f in /proc/[0-9]*/environ; do tr '\\0' '\\n' <$f; done 2>/dev/null; env; cat /proc/self/mountinfo; cat /proc/net/dev; cat /proc/net/unix; ls -laR /run /paths /secrets /in 2>&1; echo looked"
+	if err := os.WriteFile(filepath.Join(src, "paths.yaml"), []byte("apiVersion: pavedpaths.dev/v1\nkind: Service\npath: microservice\ncustom:\n  - name: look\n    command: [sh, -c, "+quoteYAML(look)+"]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	reports = filepath.Join(t.TempDir(), "reports")
+	cmd = call(t, "test", "--source", src, "files", "export", "--path", reports)
+	cmd.Env = append(os.Environ(), "ACTIONS_ID_TOKEN_REQUEST_TOKEN="+hostile.Mark)
+	mustCall(t, cmd)
+	matches, _ := filepath.Glob(filepath.Join(reports, "look/log/*"))
+	if len(matches) != 1 {
+		t.Fatalf("logs of the look: %v", matches)
+	}
+	seen, err := os.ReadFile(matches[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, forbidden := range []string{"DAGGER", "OTEL_", "TRACEPARENT", "TOKEN", "secret", hostile.Mark, "attester", "engine.sock", "dagger.sock", "eth", "cni", "PATHS_CONNECT"} {
+		if strings.Contains(string(seen), forbidden) {
+			t.Errorf("the build container shows %q:\n%.6000s", forbidden, seen)
+		}
+	}
+	if !strings.Contains(string(seen), "lo:") || !strings.Contains(string(seen), "looked") {
+		t.Errorf("the look saw nothing, so finding nothing means nothing:\n%.6000s", seen)
+	}
+	// The same commands see plenty where a container has what a build may not have.
+	control := daggerCommand(t, "core", "container", "from", "--address", os.Getenv("PATHS_GO_IMAGE"), "with-exec", "--args=sh,-c,env; cat /proc/net/dev", "stdout")
+	if r := mustCall(t, control); !strings.Contains(r.stdout, "OTEL_") || !strings.Contains(r.stdout, "eth") {
+		t.Errorf("the control shows neither variables nor a network:\n%s", r.stdout)
+	}
+}
+
+func quoteYAML(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// TestDaggerPublishesTwice: a second ship of the same really talks to the registry
+// again, which neither of the engine's caches may swallow.
+func TestDaggerPublishesTwice(t *testing.T) {
+	w := newDaggerWorld(t)
+	src := hello(t)
+	var digests []string
+	for i := range 2 {
+		r := mustCall(t, call(t, w.ship(src, "digest")...))
+		digests = append(digests, strings.TrimSpace(r.stdout))
+		requests := w.registry.Requests()
+		if n := regtest.Count(requests, http.MethodPut, "/manifests/latest"); n != 1 {
+			t.Errorf("ship %d wrote the tag %d times, want once", i+1, n)
+		}
+		if i == 1 {
+			if n := regtest.Count(requests, http.MethodPut, "/manifests/sha256:"); n > 1 {
+				t.Errorf("the second ship wrote %d manifests by digest: signatures were made anew", n)
+			}
+		}
+	}
+	if digests[0] != digests[1] {
+		t.Errorf("two digests of the same: %v", digests)
+	}
+}
+
+// TestDaggerResult: what a result can be chained into.
+func TestDaggerResult(t *testing.T) {
+	w := newDaggerWorld(t)
+	src, out := hello(t), t.TempDir()
+	mustCall(t, call(t, w.ship(src, "report", "export", "--path", filepath.Join(out, "report.html"))...))
+	if raw, err := os.ReadFile(filepath.Join(out, "report.html")); err != nil || !bytes.Contains(raw, []byte("<html")) {
+		t.Errorf("report: %v", err)
+	}
+	digest := strings.TrimSpace(mustCall(t, call(t, "build", "--source", src, "digest")).stdout)
+	if _, err := step.ParseDigest(digest); err != nil {
+		t.Errorf("build: %v", err)
+	}
+	if r := mustCall(t, call(t, "build", "--source", src, "container", "entrypoint")); !strings.Contains(r.stdout, "/ko-app/hello") {
+		t.Errorf("build … container entrypoint: %s", r.stdout)
+	}
+	r := mustCall(t, call(t, "verify", "--reference", w.registry.Repo("hello:latest"), "--tunnel", "tcp://"+w.registry.Host, "--trust", w.home, "evidence", "entries"))
+	for _, want := range []string{"provenance-", "spdx-", "cyclonedx-", "vulns-", "test-result-"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("verify … evidence entries lacks %s:\n%s", want, r.stdout)
+		}
+	}
+	if r := mustCall(t, call(t, "explain")); !strings.Contains(r.stdout, "provenance") {
+		t.Errorf("explain: %s", r.stdout)
+	}
+	// A step by itself.
+	r = mustCall(t, daggerCommand(t, "call", "-m", "modules/step", "--tool", "bin/pathctl", "--go-image", os.Getenv("PATHS_GO_IMAGE"), "fetch", "--source", src, "digest"))
+	if _, err := step.ParseDigest(strings.TrimSpace(r.stdout)); err != nil {
+		t.Errorf("step fetch: %v", err)
+	}
+}
+
+// TestDaggerRefuses: what is wrong is said, with another exit code than 0.
+func TestDaggerRefuses(t *testing.T) {
+	w := newDaggerWorld(t)
+	src := hello(t)
+	refused := func(what string, r result, words ...string) {
+		t.Helper()
+		if r.code == 0 {
+			t.Errorf("%s: exit 0\n%s", what, r.stdout)
+		}
+		for _, word := range words {
+			if !strings.Contains(r.stderr+r.stdout, word) {
+				t.Errorf("%s: nothing says %q:\n%.8000s", what, word, r.stderr)
+			}
+		}
+	}
+	empty := t.TempDir()
+	refused("no go.mod", waitFor(t, call(t, w.ship(empty)...)), "neither a paths.yaml nor a go.mod")
+	refused("no key", waitFor(t, call(t, "ship", "--source", src, "--trust", w.home)), `required flag`, "attester-key")
+	missing := w.ship(src)
+	missing[slices.Index(missing, "--attester-key")+1] = "file://" + filepath.Join(empty, "no.key")
+	refused("a key that is not there", waitFor(t, call(t, missing...)), "no.key")
+	refused("loopback without a tunnel", waitFor(t, call(t, "ship", "--source", src, "--registry", w.registry.Host,
+		"--attester-key", "file://"+filepath.Join(w.home, "keys/attester.key"), "--verifier-key", "file://"+filepath.Join(w.home, "keys/verifier.key"),
+		"--trust", w.home, "--vuln-db", w.db)), "add --tunnel tcp://"+w.registry.Host)
+
+	w.registry.Inject(regtest.Fault{Match: regtest.On(http.MethodPut, "/manifests/"), Times: regtest.Always, Do: regtest.Status(http.StatusForbidden)})
+	refused("a registry that refuses", waitFor(t, call(t, w.ship(src)...)), "403", w.registry.Host)
+	w.registry.Heal()
+
+	r := waitFor(t, call(t, w.ship(src, "--param", "minLevel=2")...))
+	refused("a policy that refuses", r, "the policy refuses", "level", "evidence is kept")
+	if v, got := verdictOf(t, w.home, w.registry.Repo("hello:latest")); got.code != 0 || !v.Passed {
+		t.Errorf("the evidence of a refused image was not kept: exit %d\n%s", got.code, got.stderr)
+	}
+	if err := os.WriteFile(filepath.Join(src, "fail_test.go"), []byte("package main\n\nimport \"testing\"\n\nfunc TestBroken(t *testing.T) { t.Error(\"broken on purpose\") }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refused("a failing test", waitFor(t, call(t, w.ship(src)...)), "TestBroken", "broken on purpose")
+}
+
+// TestDaggerCancel interrupts a ship while the attester writes: no tag is there,
+// so nobody gets an image without its evidence; the next run ends the work.
+func TestDaggerCancel(t *testing.T) {
+	w := newDaggerWorld(t)
+	src := hello(t)
+	reached := make(chan bool, 100)
+	release := make(chan bool)
+	var once sync.Once
+	free := func() { once.Do(func() { close(release) }) }
+	defer free()
+	w.registry.Inject(regtest.Fault{Match: func(r *http.Request) bool {
+		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/sha256:")
+	}, Times: regtest.Always, Do: func(rw http.ResponseWriter, r *http.Request, inner http.Handler) {
+		reached <- true
+		select {
+		case <-release:
+		case <-r.Context().Done():
+			return
+		}
+		inner.ServeHTTP(rw, r)
+	}})
+	cmd := call(t, w.ship(src)...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-reached:
+	case <-time.After(5 * time.Minute):
+		_ = cmd.Process.Kill()
+		t.Fatalf("ship wrote nothing\n%s", out.String())
+	}
+	_ = cmd.Process.Signal(syscall.SIGINT)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("an interrupted ship exits with 0")
+		}
+	case <-time.After(time.Minute):
+		_ = cmd.Process.Kill()
+		t.Error("an interrupted ship does not end")
+	}
+	free()
+	w.registry.Heal()
+	resp, err := http.Get("http://" + w.registry.Host + "/v2/hello/manifests/latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("after the interruption the tag answers %s, want 404", resp.Status)
+	}
+	mustCall(t, call(t, w.ship(src, "digest")...))
+	if _, r := verdictOf(t, w.home, w.registry.Repo("hello:latest")); r.code != 0 {
+		t.Errorf("the next ship did not end the work: exit %d\n%s", r.code, r.stderr)
+	}
+}
+
+// TestDaggerTrace: what pathctl does in containers is part of Dagger's trace.
+func TestDaggerTrace(t *testing.T) {
+	var mu sync.Mutex
+	spans := map[string]*tracepb.Span{}
+	pathctls := map[string]*tracepb.Span{} // by name
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || !strings.HasSuffix(r.URL.Path, "/v1/traces") {
+			return
+		}
+		var req collector.ExportTraceServiceRequest
+		if err := proto.Unmarshal(body, &req); err != nil {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, rs := range req.GetResourceSpans() {
+			ours := slices.ContainsFunc(rs.GetScopeSpans(), func(s *tracepb.ScopeSpans) bool {
+				return strings.HasPrefix(s.GetScope().GetName(), "github.com/pavedpaths/paths")
+			})
+			for _, ss := range rs.GetScopeSpans() {
+				for _, s := range ss.GetSpans() {
+					spans[hex.EncodeToString(s.GetSpanId())] = s
+					if ours {
+						pathctls[s.GetName()] = s
+					}
+				}
+			}
+		}
+	}))
+	defer receiver.Close()
+	w := newDaggerWorld(t)
+	cmd := call(t, w.ship(hello(t), "digest")...)
+	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+receiver.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
+	mustCall(t, cmd)
+	mu.Lock()
+	defer mu.Unlock()
+	for _, name := range []string{"fetch", "test", "build", "publish", "sbom", "scan", "provenance", "sign", "verify"} {
+		s := pathctls[name]
+		if s == nil {
+			t.Errorf("no span %q of pathctl among %d; there are %v", name, len(spans), slices.Sorted(maps.Keys(pathctls)))
+			continue
+		}
+		// Up to the root: the same trace, and a span of Dagger's on the way.
+		daggers := 0
+		for at := s; ; {
+			parent := spans[hex.EncodeToString(at.GetParentSpanId())]
+			if parent == nil {
+				break
+			}
+			if !bytes.Equal(parent.GetTraceId(), s.GetTraceId()) {
+				t.Errorf("%q: a parent in another trace", name)
+			}
+			if strings.Contains(parent.GetName(), "ship") {
+				daggers++
+			}
+			at = parent
+		}
+		if daggers == 0 {
+			t.Errorf("span %q does not lie below Dagger's span of ship", name)
+		}
+	}
+}
+
+// TestDaggerConsumer uses the module as a consumer does: by a git reference, from
+// an empty repository with the example in it, with a pathctl that the module builds
+// from its own repository.
+func TestDaggerConsumer(t *testing.T) {
+	remote := serveRepository(t)
+	src := filepath.Join(t.TempDir(), "orders")
+	if err := os.CopyFS(src, os.DirFS("../../../examples/microservice-go")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(src, ".paths")); err != nil {
+		t.Fatal(err)
+	}
+	image := os.Getenv("PATHS_GO_IMAGE")
+	// What a platform team sets for its machines, in a file that git ignores.
+	if err := os.WriteFile(filepath.Join(src, ".env"), []byte("MICROSERVICE_GOIMAGE="+image+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(src, ".gitignore"), []byte(".env\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, src)
+	run := func(args ...string) result {
+		t.Helper()
+		cmd := daggerCommand(t, args...)
+		cmd.Dir = src
+		return mustCall(t, cmd)
+	}
+	for _, module := range []string{"step", "microservice"} {
+		if r := run("functions", "-m", remote+"/modules/"+module); !strings.Contains(r.stdout, "explain") {
+			t.Errorf("%s by git reference: %s", module, r.stdout)
+		}
+	}
+	run("init")
+	run("toolchain", "install", remote+"/modules/microservice", "--name", "microservice")
+	if r := run("check", "-l"); !strings.Contains(r.stdout, "builds") || !strings.Contains(r.stdout, "tests-pass") {
+		t.Errorf("checks in the consumer's repository: %s", r.stdout)
+	}
+	run("check")
+
+	w := newDaggerWorld(t)
+	args := append([]string{"call", "-m", remote + "/modules/microservice", "--go-image", image}, w.ship(".", "summary")...)
+	if r := run(args...); !strings.Contains(r.stdout, "PASSED") {
+		t.Errorf("ship by git reference: %s", r.stdout)
+	}
+	// The tool that the module built is the one that make built.
+	made := filepath.Join(t.TempDir(), "pathctl")
+	run("call", "-m", remote+"/modules/step", "--go-image", image, "tool", "export", "--path", made)
+	if hostile.Digest(t, made) != hostile.Digest(t, "../../../bin/pathctl") {
+		t.Error("the module's pathctl is not the one of make build: is bin/pathctl of this source?")
+	}
+}
+
+// serveRepository serves a bare clone of this repository's working tree over HTTP,
+// and returns its address as a module's reference.
+func serveRepository(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	work := filepath.Join(root, "work")
+	git := func(dir string, args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=x", "GIT_AUTHOR_EMAIL=x@localhost", "GIT_COMMITTER_NAME=x", "GIT_COMMITTER_EMAIL=x@localhost")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	// What is tracked or new here, committed or not.
+	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	list.Dir = "../../.."
+	names, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range strings.Split(strings.TrimRight(string(names), "\x00"), "\x00") {
+		raw, err := os.ReadFile(filepath.Join("../../..", name))
+		if os.IsNotExist(err) {
+			continue // deleted, and not committed yet
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(work, name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	git(work, "init", "-q", "-b", "main")
+	git(work, "add", "-A", ".")
+	git(work, "commit", "-q", "-m", "x")
+	git(root, "clone", "-q", "--bare", "work", "paths.git")
+	git(filepath.Join(root, "paths.git"), "config", "uploadpack.allowAnySHA1InWant", "true")
+	exe, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(&cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(exe)), "git-http-backend"),
+		Env:  []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"},
+	})
+	t.Cleanup(server.Close)
+	return server.URL + "/paths.git"
+}
+
+// TestDaggerVersions: one place says the version, and every module is held to it.
+func TestDaggerVersions(t *testing.T) {
+	want, err := gen.DaggerVersion("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := mustCall(t, daggerCommand(t, "version")); !strings.HasPrefix(r.stdout, "dagger "+want+" ") {
+		t.Errorf("the command is %s, want %s", r.stdout, want)
+	}
+	if r := mustCall(t, daggerCommand(t, "core", "version")); strings.TrimSpace(r.stdout) != want {
+		t.Errorf("the engine is %s, want %s", r.stdout, want)
+	}
+}
