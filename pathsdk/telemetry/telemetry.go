@@ -5,6 +5,7 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -59,8 +60,19 @@ func Pipeline(ctx context.Context, path, run string) (context.Context, trace.Spa
 		trace.WithAttributes(semconv.CICDPipelineName(path), semconv.CICDPipelineRunID(run)))
 }
 
+// Past makes the span of a node that ran before, where nothing could report it.
+func Past(ctx context.Context, node, run, zone string, started, finished time.Time) {
+	_, span := task(ctx, node, run, zone, trace.WithTimestamp(started))
+	span.SetAttributes(semconv.CICDPipelineTaskRunResultSuccess)
+	span.End(trace.WithTimestamp(finished))
+}
+
 // Task starts the span of one node of a path.
 func Task(ctx context.Context, node, run, zone string) (context.Context, trace.Span) {
+	return task(ctx, node, run, zone)
+}
+
+func task(ctx context.Context, node, run, zone string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
 	attrs := []attribute.KeyValue{
 		semconv.CICDPipelineTaskName(node), semconv.CICDPipelineTaskRunID(run + "/" + node), ZoneKey.String(zone),
 	}
@@ -70,7 +82,7 @@ func Task(ctx context.Context, node, run, zone string) (context.Context, trace.S
 	case "test":
 		attrs = append(attrs, semconv.CICDPipelineTaskTypeTest)
 	}
-	return otel.Tracer(scope).Start(ctx, node, trace.WithAttributes(attrs...))
+	return otel.Tracer(scope).Start(ctx, node, append(opts, trace.WithAttributes(attrs...))...)
 }
 
 // End ends the span of a pipeline or a task with its result.

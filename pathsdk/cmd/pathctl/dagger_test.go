@@ -244,30 +244,27 @@ func TestDaggerHostile(t *testing.T) {
 	}
 	hostile.NothingDone(t, string(log))
 
-	src = hello(t)
-	look := "set -u; for f in /proc/[0-9]*/environ; do tr '\\0' '\\n' <$f; done 2>/dev/null; env; cat /proc/self/mountinfo; cat /proc/net/dev; cat /proc/net/unix; ls -laR /run /paths /secrets /in 2>&1; echo looked"
-	if err := os.WriteFile(filepath.Join(src, "paths.yaml"), []byte("apiVersion: pavedpaths.dev/v1\nkind: Service\npath: microservice\ncustom:\n  - name: look\n    command: [sh, -c, "+quoteYAML(look)+"]\n"), 0o644); err != nil {
+	// The fence hides the container from the service. This is what a build would see
+	// that broke out of it: a program in the place of pathctl, that looks around.
+	probe := filepath.Join(t.TempDir(), "pathctl")
+	look := "#!/bin/sh\nmkdir -p /out\n{ for f in /proc/[0-9]*/environ; do tr '\\0' '\\n' <$f; done; env; cat /proc/self/mountinfo /proc/net/dev /proc/net/unix; ls -laR /run /secrets /root /paths/keys; wget -O- http://1.1.1.1; wget -O- http://10.89.0.1:5000/v2/; echo looked; } >/out/look.txt 2>&1\n"
+	if err := os.WriteFile(probe, []byte(look), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	reports = filepath.Join(t.TempDir(), "reports")
-	cmd = call(t, "test", "--source", src, "files", "export", "--path", reports)
+	cmd = daggerCommand(t, "call", "-m", "modules/step", "--tool", probe, "--go-image", os.Getenv("PATHS_GO_IMAGE"), "produce", "--source", hello(t), "tested", "file", "--path", "look.txt", "contents")
 	cmd.Env = append(os.Environ(), "ACTIONS_ID_TOKEN_REQUEST_TOKEN="+hostile.Mark)
-	mustCall(t, cmd)
-	matches, _ := filepath.Glob(filepath.Join(reports, "look/log/*"))
-	if len(matches) != 1 {
-		t.Fatalf("logs of the look: %v", matches)
-	}
-	seen, err := os.ReadFile(matches[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, forbidden := range []string{"DAGGER", "OTEL_", "TRACEPARENT", "TOKEN", "secret", hostile.Mark, "attester", "engine.sock", "dagger.sock", "eth", "cni", "PATHS_CONNECT"} {
-		if strings.Contains(string(seen), forbidden) {
-			t.Errorf("the build container shows %q:\n%.6000s", forbidden, seen)
+	seen := mustCall(t, cmd).stdout
+	for _, forbidden := range []string{"DAGGER", "OTEL_", "TRACEPARENT", "TOKEN", "secret", hostile.Mark, "attester", "engine.sock", "dagger.sock", "eth", "PATHS_CONNECT"} {
+		for line := range strings.Lines(seen) {
+			if strings.Contains(line, forbidden) && !strings.Contains(line, "No such file") && !strings.HasPrefix(line, "/proc/") {
+				t.Errorf("the build container shows %q: %s", forbidden, line)
+			}
 		}
 	}
-	if !strings.Contains(string(seen), "lo:") || !strings.Contains(string(seen), "looked") {
-		t.Errorf("the look saw nothing, so finding nothing means nothing:\n%.6000s", seen)
+	for _, want := range []string{"looked", "lo:", "PATHS_HOST=dagger", "(1.1.1.1): Network is unreachable", "(10.89.0.1): Network is unreachable"} {
+		if !strings.Contains(seen, want) {
+			t.Errorf("the look did not see %q, so finding nothing means nothing:\n%.6000s", want, seen)
+		}
 	}
 	// The same commands see plenty where a container has what a build may not have.
 	control := daggerCommand(t, "core", "container", "from", "--address", os.Getenv("PATHS_GO_IMAGE"), "with-exec", "--args=sh,-c,env; cat /proc/net/dev", "stdout")
@@ -275,8 +272,6 @@ func TestDaggerHostile(t *testing.T) {
 		t.Errorf("the control shows neither variables nor a network:\n%s", r.stdout)
 	}
 }
-
-func quoteYAML(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 // TestDaggerPublishesTwice: a second ship of the same really talks to the registry
 // again, which neither of the engine's caches may swallow.
@@ -466,7 +461,12 @@ func TestDaggerTrace(t *testing.T) {
 	}))
 	defer receiver.Close()
 	w := newDaggerWorld(t)
-	cmd := call(t, w.ship(hello(t), "digest")...)
+	src := hello(t)
+	// A source that no engine has seen: what is cached does not run.
+	if err := os.WriteFile(filepath.Join(src, "fresh.txt"), []byte(time.Now().String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := call(t, w.ship(src, "digest")...)
 	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT="+receiver.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
 	mustCall(t, cmd)
 	mu.Lock()

@@ -125,6 +125,14 @@ func (a *app) zone(ctx context.Context, zone step.Zone, args []string, f *zoneFl
 		return err
 	}
 	ctx, span := telemetry.Pipeline(ctx, pl.path.Name, r.ID())
+	if a.host.Dagger && zone == step.ZonePublish {
+		// The containers of zone build have no network, so no way to report spans.
+		for _, n := range seeds {
+			if n.Zone == step.ZoneBuild {
+				telemetry.Past(ctx, n.ID, r.ID(), string(n.Zone), n.StartedOn, n.FinishedOn)
+			}
+		}
+	}
 	nodes, err := r.Path(ctx, run.Request{Path: pl.path, Inputs: inputs, Zones: []step.Zone{zone}, Seeds: seeds})
 	telemetry.End(span, false, err)
 	if err != nil {
