@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -597,12 +598,20 @@ func serveRepository(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(&cgi.Handler{
+	// Dagger drops the port of a module's address: a loopback address of its own has
+	// the usual one free.
+	const address = "127.0.0.77"
+	listener, err := net.Listen("tcp", address+":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: &cgi.Handler{
 		Path: filepath.Join(strings.TrimSpace(string(exe)), "git-http-backend"),
 		Env:  []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"},
-	})
-	t.Cleanup(server.Close)
-	return server.URL + "/paths.git"
+	}}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return "http://" + address + "/paths.git"
 }
 
 // TestDaggerVersions: one place says the version, and every module is held to it.
