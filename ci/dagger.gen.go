@@ -202,13 +202,13 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 	switch parentName {
 	case "Paths":
 		switch fnName {
-		case "E2e":
+		case "EndToEnd":
 			var parent Paths
 			err = json.Unmarshal(parentJSON, &parent)
 			if err != nil {
 				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
 			}
-			return nil, (*Paths).E2e(&parent, ctx)
+			return nil, (*Paths).EndToEnd(&parent, ctx)
 		case "Gen":
 			var parent Paths
 			err = json.Unmarshal(parentJSON, &parent)

@@ -12,7 +12,7 @@ import (
 // from this source; what was shipped verifies, and one changed byte does not.
 //
 // +check
-func (p *Paths) E2e(ctx context.Context) error {
+func (p *Paths) EndToEnd(ctx context.Context) error {
 	tool := p.golang().
 		WithExec([]string{"go", "build", "-ldflags=-s -w", "-o", "/pathctl", "./pathsdk/cmd/pathctl"}).
 		File("/pathctl")

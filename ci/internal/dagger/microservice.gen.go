@@ -1026,6 +1026,8 @@ type MicroserviceOpts struct {
 	//
 	// image with Go and a shell, by digest; it compiles the service
 	//
+	//
+	// Default: "127.0.0.1:5000/go@sha256:a2312e672397c02748aa3f45316ae02bef43854f4ca3cd0f13ee4c0b78146012"
 	GoImage string // microservice (../../../modules/microservice/new.gen.go:23:2)
 	//
 	// name of the image; the last element of the Go module's path when empty

@@ -764,7 +764,7 @@ func (r *Step) Custom(source *Directory, sourceDigest string, name string, comma
 }
 
 // Explain says what each step of a path does, in which zone, and what it proves.
-func (r *Step) Explain(ctx context.Context, path string) (string, error) { // step (../../../../modules/step/main.go:52:1)
+func (r *Step) Explain(ctx context.Context, path string) (string, error) { // step (../../../../modules/step/main.go:50:1)
 	if r.explain != nil {
 		return *r.explain, nil
 	}
