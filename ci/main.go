@@ -87,7 +87,11 @@ func (p *Paths) Modules(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, name := range names {
-		path := "modules/" + strings.TrimSuffix(name, "/")
+		name, folder := strings.CutSuffix(name, "/")
+		if !folder {
+			continue
+		}
+		path := "modules/" + name
 		g.Go(func() error {
 			src := p.Source.AsModuleSource(dagger.DirectoryAsModuleSourceOpts{SourceRootPath: path})
 			if _, err := src.AsModule().Description(ctx); err != nil {
