@@ -7,4 +7,4 @@ package main
 const releasedTool = ""
 
 // defaultGoImage has Go, git and a shell: Docker's official image, by digest.
-const defaultGoImage = "docker.io/library/golang:1.26-bookworm@sha256:116d58cbd88c1297624acc6e967a060012422bacf9930927e23fb719189c6f36"
+const defaultGoImage = "docker.io/library/golang:1.26.8-bookworm@sha256:a688600ca24f8a4d3ca77f95b0dd40704a9fc787c826660eb7ba0b641b8b175d"
