@@ -47,8 +47,11 @@ func newBuilt(ctx context.Context, step *dagger.Step, p *dagger.StepProduced) (*
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(raw), &rec); err != nil || len(rec.Nodes) != 1 {
+	if err := json.Unmarshal([]byte(raw), &rec); err != nil {
 		return nil, fmt.Errorf("unreadable record of the build: %w", err)
+	}
+	if len(rec.Nodes) != 1 {
+		return nil, fmt.Errorf("the record of the build has %d nodes, want one", len(rec.Nodes))
 	}
 	o := rec.Nodes[0].Output
 	return &Built{Digest: o.Digest, Name: o.Name, Platforms: o.Platforms, Layout: dir.Directory("files/build/layout/layout"), Step: step}, nil

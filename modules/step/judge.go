@@ -26,7 +26,7 @@ type Judgement struct {
 	Verdict *dagger.File
 	// HTML report: one file, no network.
 	Report *dagger.File
-	// Every piece of evidence as it was signed, by a trusted signer.
+	// The evidence that the verdict rests on, one file each.
 	Evidence *dagger.Directory
 	// The image and its evidence as an OCI layout, if they are in no registry.
 	Store *dagger.Directory

@@ -77,6 +77,10 @@ func (m *Step) modules(source *dagger.Directory) *dagger.Directory {
 		WithMountedDirectory("/source", source.Filter(dagger.DirectoryFilterOpts{Include: []string{"go.mod", "go.sum"}})).
 		WithWorkdir("/source").
 		WithEnvVariable("GOFLAGS", "-modcacherw").
+		// From proxies alone: version control systems and toolchains that a go.mod
+		// names are programs that others chose.
+		WithEnvVariable("GOVCS", "*:off").
+		WithEnvVariable("GOTOOLCHAIN", "local").
 		WithEnvVariable("GOMODCACHE", goModules).
 		WithExec(download, whatever).
 		// Out of the volume, which no other zone may mount. It was checked there.

@@ -20,6 +20,11 @@ func daggerSteps(specs []step.Spec) ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString(goEdit + "import (\n\t\"context\"\n\n\t\"dagger/step/internal/dagger\"\n)\n")
 	for _, s := range specs {
+		for _, f := range s.Inputs {
+			if f.Kind == step.KindSecret && s.Zone.Producer() {
+				return nil, fmt.Errorf("step %s: input %s is a secret, which zone %s may not hold", s.Name, f.Name, s.Zone)
+			}
+		}
 		daggerStep(&b, s)
 	}
 	return format.Source(b.Bytes())

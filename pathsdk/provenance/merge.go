@@ -38,6 +38,13 @@ func Merge(records []Record) (Record, error) {
 				return m, fmt.Errorf("the zones do not belong to one run: the %s differ (%.200v, %.200v)", same.what, same.a, same.b)
 			}
 		}
+		// Whoever broke out of a fence could write a container's record. It may say
+		// of itself what a runner says, but not that a platform vouches for it.
+		for _, f := range r.Facts {
+			if f.Name == FactHost && f.Value != HostWorkstation && f.Value != HostDagger || f.Name == FactSource && f.Value != SourceRunner {
+				return m, fmt.Errorf("a zone's record says that %s is %s: a record that was handed over can't vouch for that", f.Name, f.Value)
+			}
+		}
 		for _, n := range r.Nodes {
 			if seen[n.ID] {
 				return m, fmt.Errorf("the zones do not belong to one run: two of them ran node %s", n.ID)

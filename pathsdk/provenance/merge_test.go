@@ -19,6 +19,18 @@ func split() []provenance.Record {
 	return parts
 }
 
+// claim makes every record say another value of a fact.
+func claim(records []provenance.Record, name, value string) []provenance.Record {
+	for _, r := range records {
+		for i := range r.Facts {
+			if r.Facts[i].Name == name {
+				r.Facts[i].Value = value
+			}
+		}
+	}
+	return records
+}
+
 func TestMerge(t *testing.T) {
 	got, err := provenance.Merge(split())
 	if err != nil {
@@ -43,6 +55,12 @@ func TestMerge(t *testing.T) {
 			return r
 		}, "inputs differ"},
 		"a node twice": {func(r []provenance.Record) []provenance.Record { return append(r, r[0]) }, "two of them ran node"},
+		"a hosted platform": {func(r []provenance.Record) []provenance.Record {
+			return claim(r, provenance.FactHost, provenance.HostGitHub)
+		}, "can't vouch"},
+		"a control plane": {func(r []provenance.Record) []provenance.Record {
+			return claim(r, provenance.FactSource, provenance.SourceControlPlane)
+		}, "can't vouch"},
 		"a weaker fence": {func(r []provenance.Record) []provenance.Record {
 			r[2].Facts = provenance.Dagger(provenance.Fence{})
 			return r
