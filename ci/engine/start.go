@@ -107,7 +107,8 @@ func background(c config, name string, namespaces uintptr, args ...string) error
 // await waits for both, and pushes the images: the registry forgets its tags when
 // it stops, but keeps the blobs.
 func await(ctx context.Context, c config) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	// After a kill -9 the engine throws its cache away before it answers.
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	for {
 		_, err := os.Stat(c.path("run", "engine.sock"))

@@ -599,11 +599,11 @@ type MicroserviceBuiltContainerOpts struct {
 	//
 	// the platform, where there are several
 	//
-	Platform string // microservice (../../../modules/microservice/parts.go:61:2)
+	Platform string // microservice (../../../modules/microservice/parts.go:64:2)
 }
 
 // The image as a container.
-func (r *MicroserviceBuilt) Container(opts ...MicroserviceBuiltContainerOpts) *Container { // microservice (../../../modules/microservice/parts.go:58:1)
+func (r *MicroserviceBuilt) Container(opts ...MicroserviceBuiltContainerOpts) *Container { // microservice (../../../modules/microservice/parts.go:61:1)
 	q := r.query.Select("container")
 	for i := len(opts) - 1; i >= 0; i-- {
 		// `platform` optional argument

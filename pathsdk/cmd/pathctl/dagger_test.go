@@ -537,6 +537,24 @@ func TestDaggerConsumer(t *testing.T) {
 		t.Errorf("checks in the consumer's repository: %s", r.stdout)
 	}
 	run("check")
+	// A workflow that is not this version's fails a check, and generate mends it.
+	flow := filepath.Join(src, ".github/workflows/path.yaml")
+	fresh, err := os.ReadFile(flow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(flow, append([]byte("# stale\n"), fresh...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stale := daggerCommand(t, "check", "--generate")
+	stale.Dir = src
+	if r := waitFor(t, stale); r.code == 0 {
+		t.Errorf("a stale workflow passes the check:\n%s", r.stderr)
+	}
+	run("generate", "--auto-apply")
+	if now, err := os.ReadFile(flow); err != nil || !bytes.Equal(now, fresh) {
+		t.Errorf("generate did not restore the workflow: %v\n%s", err, now)
+	}
 
 	w := newDaggerWorld(t)
 	args := append([]string{"call", "-m", remote + "/modules/microservice", "--go-image", image}, w.ship(".", "summary")...)

@@ -525,7 +525,7 @@ func (r *Step) WithGraphQLQuery(q *querybuilder.Selection) *Step {
 }
 
 // Archive is a folder as a tar archive, such as an OCI layout to import.
-func (r *Step) Archive(directory *Directory) *File { // step (../../../../modules/step/produce.go:100:1)
+func (r *Step) Archive(directory *Directory) *File { // step (../../../../modules/step/produce.go:104:1)
 	assertNotNil("directory", directory)
 	q := r.query.Select("archive")
 	q = q.Arg("directory", directory)
@@ -1853,7 +1853,7 @@ func (r *StepJudgement) Digest(ctx context.Context) (string, error) { // step (.
 	return response, q.Execute(ctx)
 }
 
-// Every piece of evidence as it was signed, by a trusted signer.
+// The evidence that the verdict rests on, one file each.
 func (r *StepJudgement) Evidence() *Directory { // step (../../../../modules/step/judge.go:30:2)
 	q := r.query.Select("evidence")
 
@@ -2088,7 +2088,7 @@ func (r *StepProduced) UnmarshalJSON(bs []byte) error {
 
 // Published hands image and claims over to the attester, by digest. It runs no
 // user code.
-func (r *StepProduced) Published() *Directory { // step (../../../../modules/step/produce.go:93:1)
+func (r *StepProduced) Published() *Directory { // step (../../../../modules/step/produce.go:97:1)
 	q := r.query.Select("published")
 
 	return &Directory{
