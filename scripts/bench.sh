@@ -1,31 +1,9 @@
 #!/bin/sh
 # Compares bin/pathctl with the peers' own commands; `make bench` builds it first.
-# The peers are the tools of ci/bench/go.mod. They are built once, for each version
-# and toolchain, into .bench/bin. Flags go to the program: scripts/bench.sh -n 1
+# Flags go to the program: scripts/bench.sh -n 1
 set -eu
 cd "$(dirname "$0")/.."
-root=$PWD
-export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off
 [ -x bin/pathctl ] || { echo "scripts/bench.sh: there is no bin/pathctl; run: make bench" >&2; exit 1; }
-
-cd ci/bench
-tools=$(go list -e tool) # -e: trivy does not load without its experiment
-flags='-ldflags=-s -w'
-key=$({ go version; echo "$flags"; cat go.mod go.sum; } | sha256sum | cut -c1-16)
-bin=$root/.bench/bin/$key
-mkdir -p "$bin"
-for tool in $tools; do
-	name=$(basename "$tool")
-	[ ! -x "$bin/$name" ] || continue
-	echo "bench: building $name, once: a peer links hundreds of client libraries, which takes minutes (trivy: ten of CPU time, and 4 GB of memory)" >&2
-	# trivy needs an experiment of the toolchain; the others are built without, as
-	# pathctl is, and share compiled packages with it.
-	experiment=
-	[ "$name" != trivy ] || experiment=jsonv2
-	GOEXPERIMENT=$experiment go build "$flags" -o "$bin/.$name" "$tool"
-	mv "$bin/.$name" "$bin/$name"
-done
-find "$root/.bench/bin" -mindepth 1 -maxdepth 1 ! -name "$key" -exec rm -rf {} +
-go build -o "$root/.bench/bench" .
-cd "$root"
+bin=$(scripts/peers.sh)
+(cd ci/bench && CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off go build -o ../../.bench/bench .)
 exec .bench/bench -peers "$bin" "$@"

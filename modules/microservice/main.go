@@ -31,9 +31,9 @@ type Microservice struct {
 }
 
 // produce is the producer's part; nothing in it has run yet.
-func (m *Microservice) produce(source *dagger.Directory, of origin, more ...string) *dagger.StepProduced {
+func (m *Microservice) produce(source *dagger.Directory, of origin) *dagger.StepProduced {
 	return m.Step.Produce(source, dagger.StepProduceOpts{
-		Revision: of.revision, Repository: of.repository, Created: of.created, Dirty: of.dirty, Inputs: append(m.Inputs, more...),
+		Revision: of.revision, Repository: of.repository, Created: of.created, Dirty: of.dirty, Inputs: m.Inputs,
 	})
 }
 

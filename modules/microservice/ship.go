@@ -104,35 +104,17 @@ func (m *Microservice) Ship(
 	case registry != "":
 		to = strings.TrimSuffix(registry, "/") + "/"
 	}
-	var more []string
-	if vulnDB != nil {
-		// Where the attester will have it; the producer only records that it was given.
-		more = append(more, "--vuln-db=/in/vulndb")
-	}
-	p := m.produce(source, origin{revision, repository, created, dirty}, more...)
-	attested, err := once(ctx, m.Step.Attest(p.Fetched(), p.Tested(), p.Built(), p.Published(), attesterKey, dagger.StepAttestOpts{
+	how := judging{policy, param, kev, allowRefused}
+	j, err := once(ctx, m.Step.Ship(source, attesterKey, verifierKey, trust, dagger.StepShipOpts{
+		Revision: revision, Repository: repository, Created: created, Dirty: dirty, Inputs: m.Inputs,
 		Passphrase: passphrase, To: to, Tunnel: tunnel, RegistryConfig: registryConfig,
-		VulnDb: vulnDB, LegacySignature: legacySignature,
+		VulnDb: vulnDB, LegacySignature: legacySignature, Policy: policy, Flags: how.flags(),
 	}))
 	if err != nil {
 		return nil, err
 	}
-	reference, err := attested.Reference(ctx)
+	v, err := how.verdict(ctx, j, registry == "" && to == "")
 	if err != nil {
-		return nil, err
-	}
-	opts := judging{policy, param, kev, allowRefused}
-	on := dagger.StepJudgeOpts{Key: verifierKey, Passphrase: passphrase, Tunnel: tunnel, RegistryConfig: registryConfig}
-	if strings.HasPrefix(reference, "oci:") {
-		on.Store = attested.Store()
-	} else {
-		on.Reference = reference
-	}
-	v, err := m.judge(ctx, trust, on, opts)
-	if err != nil {
-		return nil, err
-	}
-	if v.Database, err = attested.Database(ctx); err != nil {
 		return nil, err
 	}
 	fmt.Print(v.Summary())
@@ -173,9 +155,14 @@ func (m *Microservice) Verify(
 	// +optional
 	allowRefused bool,
 ) (*Verdict, error) {
-	v, err := m.judge(ctx, trust, dagger.StepJudgeOpts{
-		Reference: reference, Store: store, Tunnel: tunnel, RegistryConfig: registryConfig,
-	}, judging{policy, param, kev, allowRefused})
+	how := judging{policy, param, kev, allowRefused}
+	j, err := once(ctx, m.Step.Judge(trust, dagger.StepJudgeOpts{
+		Reference: reference, Store: store, Tunnel: tunnel, RegistryConfig: registryConfig, Policy: policy, Flags: how.flags(),
+	}))
+	if err != nil {
+		return nil, err
+	}
+	v, err := how.verdict(ctx, j, store != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -214,20 +201,23 @@ type judging struct {
 	allowRefused bool
 }
 
-func (m *Microservice) judge(ctx context.Context, trust *dagger.Directory, on dagger.StepJudgeOpts, how judging) (*Verdict, error) {
-	on.Policy = how.policy
+// flags are those of pathctl verify.
+func (how judging) flags() []string {
+	var flags []string
 	for _, p := range how.params {
-		on.Flags = append(on.Flags, "--param="+p)
+		flags = append(flags, "--param="+p)
 	}
 	if how.kev != "" {
-		on.Flags = append(on.Flags, "--kev="+how.kev)
+		flags = append(flags, "--kev="+how.kev)
 	}
-	j, err := once(ctx, m.Step.Judge(trust, on))
-	if err != nil {
-		return nil, err
-	}
+	return flags
+}
+
+// verdict is what a judgement says, or the error of a refusal. stored tells that
+// the image is in the result's store, and in no registry.
+func (how judging) verdict(ctx context.Context, j *dagger.StepJudgement, stored bool) (*Verdict, error) {
 	v := &Verdict{Report: j.Report(), Evidence: j.Evidence(), Json: j.Verdict()}
-	if on.Store != nil {
+	if stored {
 		v.Store = j.Store()
 	}
 	passed, e1 := j.Passed(ctx)
@@ -236,10 +226,11 @@ func (m *Microservice) judge(ctx context.Context, trust *dagger.Directory, on da
 	reasons, e4 := j.Reasons(ctx)
 	findings, e5 := j.Findings(ctx)
 	reference, e6 := j.Reference(ctx)
-	if err := errors.Join(e1, e2, e3, e4, e5, e6); err != nil {
+	database, e7 := j.Database(ctx)
+	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7); err != nil {
 		return nil, err
 	}
-	v.Verdict, v.Digest, v.Level, v.Reasons, v.Findings, v.Reference = "PASSED", digest, level, reasons, findings, reference
+	v.Verdict, v.Digest, v.Level, v.Reasons, v.Findings, v.Reference, v.Database = "PASSED", digest, level, reasons, findings, reference, database
 	if passed {
 		return v, nil
 	}

@@ -52,12 +52,16 @@ func (m *Step) Attest(
 	// +optional
 	legacySignature bool,
 ) (*Attested, error) {
-	if to == "" {
+	if strings.HasPrefix(to, "oci:") {
+		return nil, fmt.Errorf("to: %.100q is a folder, which a container can't write: leave it empty, and export the result's store", to)
+	}
+	stored := to == ""
+	if stored {
 		to = "oci:" + layout
 	}
 	args := []string{pathctl, "attest", "--from", "/in/fetch", "--from", "/in/test", "--from", "/in/build", "--from", "/in/publish",
 		"--to", to, "--key", secrets + "attester.key", "--output", "json"}
-	c := m.handed(m.online(), fetched, tested, built).
+	c := m.handed(m.online(), handovers{fetched: fetched, tested: tested, built: built}).
 		WithMountedDirectory("/in/publish", published).
 		WithMountedCache(home, dag.CacheVolume("paths-attest")).
 		WithMountedSecret(secrets+"attester.key", key)
@@ -65,7 +69,7 @@ func (m *Step) Attest(
 		c, args = c.WithMountedSecret(secrets+"passphrase", passphrase), append(args, "--passphrase-file", secrets+"passphrase")
 	}
 	if vulnDB != nil {
-		c, args = c.WithMountedDirectory("/in/vulndb", vulnDB), append(args, "--vuln-db", "/in/vulndb")
+		c, args = c.WithMountedDirectory(vulnDBFolder, vulnDB), append(args, "--vuln-db", vulnDBFolder)
 	}
 	if legacySignature {
 		args = append(args, "--legacy-signature")
@@ -83,7 +87,7 @@ func (m *Step) Attest(
 	if err := json.Unmarshal([]byte(answer), &res); err != nil {
 		return nil, fmt.Errorf("attest: unreadable answer: %w", err)
 	}
-	if strings.HasPrefix(to, "oci:") {
+	if stored {
 		res.Store = c.Directory(layout)
 	}
 	return &res, nil

@@ -20,6 +20,8 @@ const (
 	caBundle  = "/etc/ssl/certs/ca-certificates.crt"
 	layout    = "/store"
 	goModules = "/modules"
+	// The folder with a vulnerability database that was given.
+	vulnDBFolder = "/in/vulndb"
 )
 
 // released is the tool of the released image, or one that is built here.

@@ -174,6 +174,7 @@ func (r *Fetch) UnmarshalJSON(bs []byte) error {
 func (r Judgement) MarshalJSON() ([]byte, error) {
 	var concrete struct {
 		Reference string
+		Database  string
 		Digest    string
 		Passed    bool
 		Level     int
@@ -185,6 +186,7 @@ func (r Judgement) MarshalJSON() ([]byte, error) {
 		Store     *dagger.Directory
 	}
 	concrete.Reference = r.Reference
+	concrete.Database = r.Database
 	concrete.Digest = r.Digest
 	concrete.Passed = r.Passed
 	concrete.Level = r.Level
@@ -200,6 +202,7 @@ func (r Judgement) MarshalJSON() ([]byte, error) {
 func (r *Judgement) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
 		Reference string
+		Database  string
 		Digest    string
 		Passed    bool
 		Level     int
@@ -215,6 +218,7 @@ func (r *Judgement) UnmarshalJSON(bs []byte) error {
 		return err
 	}
 	r.Reference = concrete.Reference
+	r.Database = concrete.Database
 	r.Digest = concrete.Digest
 	r.Passed = concrete.Passed
 	r.Level = concrete.Level
@@ -231,10 +235,12 @@ func (r Produced) MarshalJSON() ([]byte, error) {
 	var concrete struct {
 		Fetched *dagger.Directory
 		Tools   *dagger.Directory
+		Modules *dagger.Directory
 		Step    *Step
 	}
 	concrete.Fetched = r.Fetched
 	concrete.Tools = r.Tools
+	concrete.Modules = r.Modules
 	concrete.Step = r.Step
 	return json.Marshal(&concrete)
 }
@@ -243,6 +249,7 @@ func (r *Produced) UnmarshalJSON(bs []byte) error {
 	var concrete struct {
 		Fetched *dagger.Directory
 		Tools   *dagger.Directory
+		Modules *dagger.Directory
 		Step    *Step
 	}
 	err := json.Unmarshal(bs, &concrete)
@@ -251,6 +258,7 @@ func (r *Produced) UnmarshalJSON(bs []byte) error {
 	}
 	r.Fetched = concrete.Fetched
 	r.Tools = concrete.Tools
+	r.Modules = concrete.Modules
 	r.Step = concrete.Step
 	return nil
 }
@@ -654,21 +662,21 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 			if err != nil {
 				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
 			}
-			return (*Produced).Built(&parent), nil
+			return (*Produced).Built(&parent, ctx)
 		case "Published":
 			var parent Produced
 			err = json.Unmarshal(parentJSON, &parent)
 			if err != nil {
 				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
 			}
-			return (*Produced).Published(&parent), nil
+			return (*Produced).Published(&parent, ctx)
 		case "Tested":
 			var parent Produced
 			err = json.Unmarshal(parentJSON, &parent)
 			if err != nil {
 				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
 			}
-			return (*Produced).Tested(&parent), nil
+			return (*Produced).Tested(&parent, ctx)
 		default:
 			return nil, fmt.Errorf("unknown function %s", fnName)
 		}
@@ -1398,7 +1406,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg inputs", err))
 				}
 			}
-			return (*Step).Produce(&parent, source, revision, repository, created, dirty, inputs), nil
+			return (*Step).Produce(&parent, ctx, source, revision, repository, created, dirty, inputs)
 		case "Provenance":
 			var parent Step
 			err = json.Unmarshal(parentJSON, &parent)
@@ -1679,6 +1687,132 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Step).Scan(&parent, layout, image, source, sourceDigest, sboms, vex, db, dbDigest, dbUpdated, dbSource), nil
+		case "Ship":
+			var parent Step
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var source *dagger.Directory
+			if inputArgs["source"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["source"]), &source)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg source", err))
+				}
+			}
+			var revision string
+			if inputArgs["revision"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["revision"]), &revision)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg revision", err))
+				}
+			}
+			var repository string
+			if inputArgs["repository"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["repository"]), &repository)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg repository", err))
+				}
+			}
+			var created string
+			if inputArgs["created"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["created"]), &created)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg created", err))
+				}
+			}
+			var dirty bool
+			if inputArgs["dirty"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["dirty"]), &dirty)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg dirty", err))
+				}
+			}
+			var inputs []string
+			if inputArgs["inputs"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["inputs"]), &inputs)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg inputs", err))
+				}
+			}
+			var attesterKey *dagger.Secret
+			if inputArgs["attesterKey"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["attesterKey"]), &attesterKey)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg attesterKey", err))
+				}
+			}
+			var verifierKey *dagger.Secret
+			if inputArgs["verifierKey"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["verifierKey"]), &verifierKey)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg verifierKey", err))
+				}
+			}
+			var passphrase *dagger.Secret
+			if inputArgs["passphrase"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["passphrase"]), &passphrase)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg passphrase", err))
+				}
+			}
+			var to string
+			if inputArgs["to"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["to"]), &to)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg to", err))
+				}
+			}
+			var tunnel *dagger.Service
+			if inputArgs["tunnel"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["tunnel"]), &tunnel)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg tunnel", err))
+				}
+			}
+			var registryConfig *dagger.Secret
+			if inputArgs["registryConfig"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["registryConfig"]), &registryConfig)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg registryConfig", err))
+				}
+			}
+			var vulnDb *dagger.Directory
+			if inputArgs["vulnDB"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["vulnDB"]), &vulnDb)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg vulnDB", err))
+				}
+			}
+			var legacySignature bool
+			if inputArgs["legacySignature"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["legacySignature"]), &legacySignature)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg legacySignature", err))
+				}
+			}
+			var trust *dagger.Directory
+			if inputArgs["trust"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["trust"]), &trust)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg trust", err))
+				}
+			}
+			var policy string
+			if inputArgs["policy"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["policy"]), &policy)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg policy", err))
+				}
+			}
+			var flags []string
+			if inputArgs["flags"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["flags"]), &flags)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg flags", err))
+				}
+			}
+			return (*Step).Ship(&parent, ctx, source, revision, repository, created, dirty, inputs, attesterKey, verifierKey, passphrase, to, tunnel, registryConfig, vulnDb, legacySignature, trust, policy, flags)
 		case "Test":
 			var parent Step
 			err = json.Unmarshal(parentJSON, &parent)

@@ -12,6 +12,8 @@ import (
 type Judgement struct {
 	// Where the image is, by digest.
 	Reference string
+	// The vulnerability database of the scan, where this call made it.
+	Database string
 	// Digest of the image.
 	Digest string
 	// The policy accepted the image.

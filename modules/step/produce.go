@@ -1,6 +1,14 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
 	"dagger/step/internal/dagger"
 )
 
@@ -9,8 +17,12 @@ import (
 type Produced struct {
 	// What the zone fetch handed over: source, modules, base image.
 	Fetched *dagger.Directory
+	// The zone fetch's tools: module cache and toolchains.
 	// +private
 	Tools *dagger.Directory
+	// What go.mod names, where it could be had before the zone ran; else nil.
+	// +private
+	Modules *dagger.Directory
 	// +private
 	Step *Step
 }
@@ -19,6 +31,7 @@ type Produced struct {
 // fetch has a network and runs no user code; tests and build run user code without
 // network. None of them has a secret. Each runs when it is asked for.
 func (m *Step) Produce(
+	ctx context.Context,
 	// the folder with the service's source, the root of a Go module
 	// +ignore=[".git", ".paths", "**/.paths"]
 	source *dagger.Directory,
@@ -37,7 +50,7 @@ func (m *Step) Produce(
 	// inputs of the path as pathctl's flags, such as --platforms=linux/arm64
 	// +optional
 	inputs []string,
-) *Produced {
+) (*Produced, error) {
 	args := []string{pathctl, "zone", "fetch", "/source", "--out", out}
 	for _, f := range [][2]string{{"revision", revision}, {"repository", repository}, {"created", created}} {
 		if f[1] != "" {
@@ -47,57 +60,137 @@ func (m *Step) Produce(
 	if dirty {
 		args = append(args, "--dirty")
 	}
-	fetch := m.fetching().
-		WithMountedDirectory(tools("fetch"), m.modules(source)).
+	download, err := m.download(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	code, err := download.ExitCode(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &Produced{Step: m}
+	c := m.fetching()
+	if code == 0 {
+		p.Modules = download.Directory(tools("fetch"))
+		c = c.WithMountedDirectory(tools("fetch"), p.Modules)
+	}
+	c = c.
+		// What is known of an image's toolchain stays with that image.
+		WithMountedCache(tools("fetch")+"/toolchain", dag.CacheVolume("paths-fetch-toolchain-"+m.GoImage)).
 		WithMountedDirectory("/source", source).
 		WithExec(append(args, inputs...))
-	return &Produced{Step: m, Fetched: fetch.Directory(out), Tools: fetch.Directory(tools("fetch"))}
+	p.Fetched, p.Tools = c.Directory(out), c.Directory(tools("fetch"))
+	return p, nil
 }
 
 // Tested is what the tests and the service's own steps handed over, in files/:
 // JUnit results and coverage among them. It fails if a test does.
-func (p *Produced) Tested() *dagger.Directory { return p.zone("--skip=build") }
-
-// Built is what the build handed over, in files/: the image as an OCI layout.
-func (p *Produced) Built() *dagger.Directory { return p.zone("--only=build") }
-
-func (p *Produced) zone(which string) *dagger.Directory {
-	return p.Step.offline([]string{"zone", "build", "--from", "/in/fetch", "--out", out, which},
-		p.Tools, map[string]*dagger.Directory{"fetch": p.Fetched}, nil).Directory(out)
+func (p *Produced) Tested(ctx context.Context) (*dagger.Directory, error) {
+	return p.zone(ctx, "--skip=build")
 }
 
-// modules are the zone fetch's tools with a module cache: everything that go.mod
-// names. It is a layer of its own, so that other changes of the source don't
-// download it again. What fails here fails again, and says why, in the zone.
-func (m *Step) modules(source *dagger.Directory) *dagger.Directory {
-	whatever := dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}
-	download := []string{"go", "mod", "download"}
-	return m.golang().
+// Built is what the build handed over, in files/: the image as an OCI layout.
+func (p *Produced) Built(ctx context.Context) (*dagger.Directory, error) {
+	return p.zone(ctx, "--only=build")
+}
+
+// Published hands image and claims over to the attester, by digest. It runs no
+// user code.
+func (p *Produced) Published(ctx context.Context) (*dagger.Directory, error) {
+	h, err := p.all(ctx)
+	return h.published, err
+}
+
+func (p *Produced) zone(ctx context.Context, which string) (*dagger.Directory, error) {
+	fetched, err := p.fetchedTools(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.Step.offline([]string{"zone", "build", "--from", "/in/fetch", "--out", out, which},
+		fetched, map[string]*dagger.Directory{"fetch": p.Fetched}, nil).Directory(out).Sync(ctx)
+}
+
+// fetchedTools are the modules and toolchains that a build without network needs. The
+// engine copies them into the build's context, so it is better to give it a folder
+// that only go.mod changes than the zone's own, which is another one each time.
+func (p *Produced) fetchedTools(ctx context.Context) (*dagger.Directory, error) {
+	raw, err := p.Fetched.File("record.json").Contents(ctx)
+	if err != nil || p.Modules == nil {
+		return p.Tools, err
+	}
+	var rec struct {
+		Nodes []struct{ Output struct{ GoRoot string } }
+	}
+	if err := json.Unmarshal([]byte(raw), &rec); err != nil {
+		return nil, fmt.Errorf("unreadable record of zone fetch: %w", err)
+	}
+	for _, n := range rec.Nodes {
+		if strings.HasPrefix(n.Output.GoRoot, tools("fetch")) {
+			return p.Tools, nil // a toolchain that the zone fetched
+		}
+	}
+	return p.Modules, nil
+}
+
+// handovers are what the producer's zones handed over.
+type handovers struct{ fetched, tested, built, published *dagger.Directory }
+
+// all runs every zone; tests and build at once.
+func (p *Produced) all(ctx context.Context) (handovers, error) {
+	h := handovers{fetched: p.Fetched}
+	var failed [2]error
+	var both sync.WaitGroup
+	both.Go(func() { h.tested, failed[0] = p.Tested(ctx) })
+	both.Go(func() { h.built, failed[1] = p.Built(ctx) })
+	both.Wait()
+	if err := errors.Join(failed[:]...); err != nil {
+		return h, err
+	}
+	h.published = p.Step.handed(p.Step.online(), h).
+		WithExec([]string{pathctl, "zone", "publish", "--from", "/in/fetch", "--from", "/in/test", "--from", "/in/build", "--out", out}).
+		Directory(out)
+	return h, nil
+}
+
+// download is a container with the modules that go.mod names in the zone fetch's
+// tools, if it ends with 0. It depends on go.mod and go.sum alone, so that no other
+// change of the source downloads them again. What fails here fails again, and says
+// why, in the zone.
+func (m *Step) download(ctx context.Context, source *dagger.Directory) (*dagger.Container, error) {
+	c := m.golang().
 		WithMountedCache(goModules, dag.CacheVolume("paths-fetch-modules")).
-		WithMountedDirectory("/source", source.Filter(dagger.DirectoryFilterOpts{Include: []string{"go.mod", "go.sum"}})).
-		WithWorkdir("/source").
+		WithWorkdir("/source")
+	names, err := source.Entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		if !slices.Contains(names, name) {
+			continue
+		}
+		// By content: a folder that was filtered would be new to the engine whenever
+		// the source is.
+		text, err := source.File(name).Contents(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c = c.WithNewFile(name, text)
+	}
+	whatever := dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}
+	return c.
 		WithEnvVariable("GOFLAGS", "-modcacherw").
 		// From proxies alone: version control systems and toolchains that a go.mod
 		// names are programs that others chose.
 		WithEnvVariable("GOVCS", "*:off").
 		WithEnvVariable("GOTOOLCHAIN", "local").
 		WithEnvVariable("GOMODCACHE", goModules).
-		WithExec(download, whatever).
+		WithExec([]string{"go", "mod", "download"}, whatever).
 		// Out of the volume, which no other zone may mount. It was checked there.
 		WithEnvVariable("GOMODCACHE", tools("fetch")+"/gomod").
 		WithEnvVariable("GOPROXY", "file://"+goModules+"/cache/download").
 		WithEnvVariable("GOSUMDB", "off").
 		WithExec([]string{"mkdir", "-p", tools("fetch") + "/gomod"}).
-		WithExec(download, whatever).
-		Directory(tools("fetch"))
-}
-
-// Published hands image and claims over to the attester, by digest. It runs no
-// user code.
-func (p *Produced) Published() *dagger.Directory {
-	return p.Step.handed(p.Step.online(), p.Fetched, p.Tested(), p.Built()).
-		WithExec([]string{pathctl, "zone", "publish", "--from", "/in/fetch", "--from", "/in/test", "--from", "/in/build", "--out", out}).
-		Directory(out)
+		WithExec([]string{"go", "mod", "download"}, whatever), nil
 }
 
 // Archive is a folder as a tar archive, such as an OCI layout to import.
@@ -109,9 +202,9 @@ func (m *Step) Archive(directory *dagger.Directory) *dagger.File {
 }
 
 // handed mounts what the zones handed over.
-func (m *Step) handed(c *dagger.Container, fetched, tested, built *dagger.Directory) *dagger.Container {
+func (m *Step) handed(c *dagger.Container, h handovers) *dagger.Container {
 	return c.
-		WithMountedDirectory("/in/fetch", fetched).
-		WithMountedDirectory("/in/test", tested).
-		WithMountedDirectory("/in/build", built)
+		WithMountedDirectory("/in/fetch", h.fetched).
+		WithMountedDirectory("/in/test", h.tested).
+		WithMountedDirectory("/in/build", h.built)
 }

@@ -473,40 +473,40 @@ type MicroserviceVerifyOpts struct {
 	//
 	// the image, HOST/REPO:TAG or HOST/REPO@DIGEST
 	//
-	Reference string // microservice (../../../modules/microservice/ship.go:150:2)
+	Reference string // microservice (../../../modules/microservice/ship.go:132:2)
 	//
 	// an OCI layout with the image and its evidence, in place of a reference
 	//
-	Store *Directory // microservice (../../../modules/microservice/ship.go:153:2)
+	Store *Directory // microservice (../../../modules/microservice/ship.go:135:2)
 	//
 	// a way to a registry that only you can reach, such as tcp://127.0.0.1:5000
 	//
-	Tunnel *Service // microservice (../../../modules/microservice/ship.go:159:2)
+	Tunnel *Service // microservice (../../../modules/microservice/ship.go:141:2)
 	//
 	// Docker's config.json with credentials for the registry
 	//
-	RegistryConfig *Secret // microservice (../../../modules/microservice/ship.go:162:2)
+	RegistryConfig *Secret // microservice (../../../modules/microservice/ship.go:144:2)
 	//
 	// a policy's name; the path's own when empty
 	//
-	Policy string // microservice (../../../modules/microservice/ship.go:165:2)
+	Policy string // microservice (../../../modules/microservice/ship.go:147:2)
 	//
 	// parameters of the policy as NAME=VALUE
 	//
-	Param []string // microservice (../../../modules/microservice/ship.go:168:2)
+	Param []string // microservice (../../../modules/microservice/ship.go:150:2)
 	//
 	// CISA's list of known exploited vulnerabilities, by URL; not checked when empty
 	//
-	Kev string // microservice (../../../modules/microservice/ship.go:171:2)
+	Kev string // microservice (../../../modules/microservice/ship.go:153:2)
 	//
 	// give the result even if the policy refuses the image, for example to export the report
 	//
-	AllowRefused bool // microservice (../../../modules/microservice/ship.go:174:2)
+	AllowRefused bool // microservice (../../../modules/microservice/ship.go:156:2)
 }
 
 // Verify judges an image by its evidence, a trust root and a policy. It fails if
 // the policy refuses the image.
-func (r *Microservice) Verify(trust *Directory, opts ...MicroserviceVerifyOpts) *MicroserviceVerdict { // microservice (../../../modules/microservice/ship.go:146:1)
+func (r *Microservice) Verify(trust *Directory, opts ...MicroserviceVerifyOpts) *MicroserviceVerdict { // microservice (../../../modules/microservice/ship.go:128:1)
 	assertNotNil("trust", trust)
 	q := r.query.Select("verify")
 	for i := len(opts) - 1; i >= 0; i-- {
@@ -984,7 +984,7 @@ func (r *MicroserviceVerdict) Store() *Directory { // microservice (../../../mod
 }
 
 // The verdict for people: outcome, level with its reasons, findings.
-func (r *MicroserviceVerdict) Summary(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:187:1)
+func (r *MicroserviceVerdict) Summary(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:174:1)
 	if r.summary != nil {
 		return *r.summary, nil
 	}
@@ -1026,8 +1026,6 @@ type MicroserviceOpts struct {
 	//
 	// image with Go and a shell, by digest; it compiles the service
 	//
-	//
-	// Default: "127.0.0.1:5000/go@sha256:a2312e672397c02748aa3f45316ae02bef43854f4ca3cd0f13ee4c0b78146012"
 	GoImage string // microservice (../../../modules/microservice/new.gen.go:23:2)
 	//
 	// name of the image; the last element of the Go module's path when empty

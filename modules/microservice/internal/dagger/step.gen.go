@@ -64,7 +64,7 @@ func (r *Binding) AsStepJudgement() *StepJudgement { // step (../../../../module
 }
 
 // Retrieve the binding value, as type StepProduced
-func (r *Binding) AsStepProduced() *StepProduced { // step (../../../../modules/step/produce.go:9:6)
+func (r *Binding) AsStepProduced() *StepProduced { // step (../../../../modules/step/produce.go:17:6)
 	q := r.query.Select("asStepProduced")
 
 	return &StepProduced{
@@ -280,7 +280,7 @@ func (r *Env) WithStepOutput(name string, description string) *Env { // step (..
 }
 
 // Create or update a binding of type StepProduced in the environment
-func (r *Env) WithStepProducedInput(name string, value *StepProduced, description string) *Env { // step (../../../../modules/step/produce.go:9:6)
+func (r *Env) WithStepProducedInput(name string, value *StepProduced, description string) *Env { // step (../../../../modules/step/produce.go:17:6)
 	assertNotNil("value", value)
 	q := r.query.Select("withStepProducedInput")
 	q = q.Arg("name", name)
@@ -293,7 +293,7 @@ func (r *Env) WithStepProducedInput(name string, value *StepProduced, descriptio
 }
 
 // Declare a desired StepProduced output to be assigned in the environment
-func (r *Env) WithStepProducedOutput(name string, description string) *Env { // step (../../../../modules/step/produce.go:9:6)
+func (r *Env) WithStepProducedOutput(name string, description string) *Env { // step (../../../../modules/step/produce.go:17:6)
 	q := r.query.Select("withStepProducedOutput")
 	q = q.Arg("name", name)
 	q = q.Arg("description", description)
@@ -525,7 +525,7 @@ func (r *Step) WithGraphQLQuery(q *querybuilder.Selection) *Step {
 }
 
 // Archive is a folder as a tar archive, such as an OCI layout to import.
-func (r *Step) Archive(directory *Directory) *File { // step (../../../../modules/step/produce.go:104:1)
+func (r *Step) Archive(directory *Directory) *File { // step (../../../../modules/step/produce.go:197:1)
 	assertNotNil("directory", directory)
 	q := r.query.Select("archive")
 	q = q.Arg("directory", directory)
@@ -928,41 +928,41 @@ type StepJudgeOpts struct {
 	//
 	// where the image is: HOST/REPO:TAG or HOST/REPO@DIGEST
 	//
-	Reference string // step (../../../../modules/step/judge.go:44:2)
+	Reference string // step (../../../../modules/step/judge.go:46:2)
 	//
 	// an OCI layout with the image and its evidence, in place of a reference
 	//
-	Store *Directory // step (../../../../modules/step/judge.go:47:2)
+	Store *Directory // step (../../../../modules/step/judge.go:49:2)
 	//
 	// a policy's name; the path's own when empty
 	//
-	Policy string // step (../../../../modules/step/judge.go:53:2)
+	Policy string // step (../../../../modules/step/judge.go:55:2)
 	//
 	// more flags of pathctl verify, such as --kev=URL or --param=minLevel=2
 	//
-	Flags []string // step (../../../../modules/step/judge.go:56:2)
+	Flags []string // step (../../../../modules/step/judge.go:58:2)
 	//
 	// the verifier's private key; without one the verdict is not signed
 	//
-	Key *Secret // step (../../../../modules/step/judge.go:59:2)
+	Key *Secret // step (../../../../modules/step/judge.go:61:2)
 	//
 	// passphrase of the key
 	//
-	Passphrase *Secret // step (../../../../modules/step/judge.go:62:2)
+	Passphrase *Secret // step (../../../../modules/step/judge.go:64:2)
 	//
 	// a way to a registry that only the caller can reach, such as tcp://127.0.0.1:5000
 	//
-	Tunnel *Service // step (../../../../modules/step/judge.go:65:2)
+	Tunnel *Service // step (../../../../modules/step/judge.go:67:2)
 	//
 	// Docker's config.json with credentials for the registry
 	//
-	RegistryConfig *Secret // step (../../../../modules/step/judge.go:68:2)
+	RegistryConfig *Secret // step (../../../../modules/step/judge.go:70:2)
 }
 
 // Judge verifies an image by its evidence, a trust root and a policy; with a key
 // it signs the verdict and attaches it to the image. It returns a verdict of
 // refusal, and fails only where there can be none.
-func (r *Step) Judge(trust *Directory, opts ...StepJudgeOpts) *StepJudgement { // step (../../../../modules/step/judge.go:40:1)
+func (r *Step) Judge(trust *Directory, opts ...StepJudgeOpts) *StepJudgement { // step (../../../../modules/step/judge.go:42:1)
 	assertNotNil("trust", trust)
 	q := r.query.Select("judge")
 	for i := len(opts) - 1; i >= 0; i-- {
@@ -1011,29 +1011,29 @@ type StepProduceOpts struct {
 	//
 	// commit of the source; a folder that is given to Dagger can't say it
 	//
-	Revision string // step (../../../../modules/step/produce.go:27:2)
+	Revision string // step (../../../../modules/step/produce.go:40:2)
 	//
 	// URL of the source's repository
 	//
-	Repository string // step (../../../../modules/step/produce.go:30:2)
+	Repository string // step (../../../../modules/step/produce.go:43:2)
 	//
 	// time of the commit, in RFC 3339
 	//
-	Created string // step (../../../../modules/step/produce.go:33:2)
+	Created string // step (../../../../modules/step/produce.go:46:2)
 	//
 	// the source differs from its revision
 	//
-	Dirty bool // step (../../../../modules/step/produce.go:36:2)
+	Dirty bool // step (../../../../modules/step/produce.go:49:2)
 	//
 	// inputs of the path as pathctl's flags, such as --platforms=linux/arm64
 	//
-	Inputs []string // step (../../../../modules/step/produce.go:39:2)
+	Inputs []string // step (../../../../modules/step/produce.go:52:2)
 }
 
 // Produce runs the producer's zones of a path, each in a container of its own:
 // fetch has a network and runs no user code; tests and build run user code without
 // network. None of them has a secret. Each runs when it is asked for.
-func (r *Step) Produce(source *Directory, opts ...StepProduceOpts) *StepProduced { // step (../../../../modules/step/produce.go:21:1)
+func (r *Step) Produce(source *Directory, opts ...StepProduceOpts) *StepProduced { // step (../../../../modules/step/produce.go:33:1)
 	assertNotNil("source", source)
 	q := r.query.Select("produce")
 	for i := len(opts) - 1; i >= 0; i-- {
@@ -1195,6 +1195,134 @@ func (r *Step) Scan(layout *Directory, image string, source *Directory, sourceDi
 	q = q.Arg("dbSource", dbSource)
 
 	return &StepScan{
+		query: q,
+	}
+}
+
+// StepShipOpts contains options for Step.Ship
+type StepShipOpts struct {
+	//
+	// commit of the source; a folder that is given to Dagger can't say it
+	//
+	Revision string // step (../../../../modules/step/ship.go:20:2)
+	//
+	// URL of the source's repository
+	//
+	Repository string // step (../../../../modules/step/ship.go:23:2)
+	//
+	// time of the commit, in RFC 3339
+	//
+	Created string // step (../../../../modules/step/ship.go:26:2)
+	//
+	// the source differs from its revision
+	//
+	Dirty bool // step (../../../../modules/step/ship.go:29:2)
+	//
+	// inputs of the path as pathctl's flags, such as --platforms=linux/arm64
+	//
+	Inputs []string // step (../../../../modules/step/ship.go:32:2)
+	//
+	// passphrase of both keys
+	//
+	Passphrase *Secret // step (../../../../modules/step/ship.go:39:2)
+	//
+	// where the image goes: HOST/REPO[:TAG], or HOST/REPO/ to add the image's name; the result's store when empty
+	//
+	To string // step (../../../../modules/step/ship.go:42:2)
+	//
+	// a way to a registry that only the caller can reach, such as tcp://127.0.0.1:5000
+	//
+	Tunnel *Service // step (../../../../modules/step/ship.go:45:2)
+	//
+	// Docker's config.json with credentials for the registry
+	//
+	RegistryConfig *Secret // step (../../../../modules/step/ship.go:48:2)
+	//
+	// folder with a vulnerability database; public mirrors are asked when empty
+	//
+	VulnDb *Directory // step (../../../../modules/step/ship.go:51:2)
+	//
+	// also write a cosign v2 signature tag
+	//
+	LegacySignature bool // step (../../../../modules/step/ship.go:54:2)
+	//
+	// a policy's name; the path's own when empty
+	//
+	Policy string // step (../../../../modules/step/ship.go:60:2)
+	//
+	// more flags of pathctl verify, such as --kev=URL or --param=minLevel=2
+	//
+	Flags []string // step (../../../../modules/step/ship.go:63:2)
+}
+
+// Ship runs all zones of a path, from the source to the verdict on the image, each
+// in a container of its own: what produce, attest and judge do one by one.
+func (r *Step) Ship(source *Directory, attesterKey *Secret, verifierKey *Secret, trust *Directory, opts ...StepShipOpts) *StepJudgement { // step (../../../../modules/step/ship.go:13:1)
+	assertNotNil("source", source)
+	assertNotNil("attesterKey", attesterKey)
+	assertNotNil("verifierKey", verifierKey)
+	assertNotNil("trust", trust)
+	q := r.query.Select("ship")
+	for i := len(opts) - 1; i >= 0; i-- {
+		// `revision` optional argument
+		if !querybuilder.IsZeroValue(opts[i].Revision) {
+			q = q.Arg("revision", opts[i].Revision)
+		}
+		// `repository` optional argument
+		if !querybuilder.IsZeroValue(opts[i].Repository) {
+			q = q.Arg("repository", opts[i].Repository)
+		}
+		// `created` optional argument
+		if !querybuilder.IsZeroValue(opts[i].Created) {
+			q = q.Arg("created", opts[i].Created)
+		}
+		// `dirty` optional argument
+		if !querybuilder.IsZeroValue(opts[i].Dirty) {
+			q = q.Arg("dirty", opts[i].Dirty)
+		}
+		// `inputs` optional argument
+		if !querybuilder.IsZeroValue(opts[i].Inputs) {
+			q = q.Arg("inputs", opts[i].Inputs)
+		}
+		// `passphrase` optional argument
+		if !querybuilder.IsZeroValue(opts[i].Passphrase) {
+			q = q.Arg("passphrase", opts[i].Passphrase)
+		}
+		// `to` optional argument
+		if !querybuilder.IsZeroValue(opts[i].To) {
+			q = q.Arg("to", opts[i].To)
+		}
+		// `tunnel` optional argument
+		if !querybuilder.IsZeroValue(opts[i].Tunnel) {
+			q = q.Arg("tunnel", opts[i].Tunnel)
+		}
+		// `registryConfig` optional argument
+		if !querybuilder.IsZeroValue(opts[i].RegistryConfig) {
+			q = q.Arg("registryConfig", opts[i].RegistryConfig)
+		}
+		// `vulnDb` optional argument
+		if !querybuilder.IsZeroValue(opts[i].VulnDb) {
+			q = q.Arg("vulnDb", opts[i].VulnDb)
+		}
+		// `legacySignature` optional argument
+		if !querybuilder.IsZeroValue(opts[i].LegacySignature) {
+			q = q.Arg("legacySignature", opts[i].LegacySignature)
+		}
+		// `policy` optional argument
+		if !querybuilder.IsZeroValue(opts[i].Policy) {
+			q = q.Arg("policy", opts[i].Policy)
+		}
+		// `flags` optional argument
+		if !querybuilder.IsZeroValue(opts[i].Flags) {
+			q = q.Arg("flags", opts[i].Flags)
+		}
+	}
+	q = q.Arg("source", source)
+	q = q.Arg("attesterKey", attesterKey)
+	q = q.Arg("verifierKey", verifierKey)
+	q = q.Arg("trust", trust)
+
+	return &StepJudgement{
 		query: q,
 	}
 }
@@ -1827,6 +1955,7 @@ func (r *StepFetch) AsNode() Node {
 type StepJudgement struct { // step (../../../../modules/step/judge.go:12:6)
 	query *querybuilder.Selection
 
+	database  *string
 	digest    *string
 	id        *ID
 	level     *int
@@ -1840,8 +1969,21 @@ func (r *StepJudgement) WithGraphQLQuery(q *querybuilder.Selection) *StepJudgeme
 	}
 }
 
+// The vulnerability database of the scan, where this call made it.
+func (r *StepJudgement) Database(ctx context.Context) (string, error) { // step (../../../../modules/step/judge.go:16:2)
+	if r.database != nil {
+		return *r.database, nil
+	}
+	q := r.query.Select("database")
+
+	var response string
+
+	q = q.Bind(&response)
+	return response, q.Execute(ctx)
+}
+
 // Digest of the image.
-func (r *StepJudgement) Digest(ctx context.Context) (string, error) { // step (../../../../modules/step/judge.go:16:2)
+func (r *StepJudgement) Digest(ctx context.Context) (string, error) { // step (../../../../modules/step/judge.go:18:2)
 	if r.digest != nil {
 		return *r.digest, nil
 	}
@@ -1854,7 +1996,7 @@ func (r *StepJudgement) Digest(ctx context.Context) (string, error) { // step (.
 }
 
 // The evidence that the verdict rests on, one file each.
-func (r *StepJudgement) Evidence() *Directory { // step (../../../../modules/step/judge.go:30:2)
+func (r *StepJudgement) Evidence() *Directory { // step (../../../../modules/step/judge.go:32:2)
 	q := r.query.Select("evidence")
 
 	return &Directory{
@@ -1863,7 +2005,7 @@ func (r *StepJudgement) Evidence() *Directory { // step (../../../../modules/ste
 }
 
 // What the policy found, with what to do.
-func (r *StepJudgement) Findings(ctx context.Context) ([]string, error) { // step (../../../../modules/step/judge.go:24:2)
+func (r *StepJudgement) Findings(ctx context.Context) ([]string, error) { // step (../../../../modules/step/judge.go:26:2)
 	q := r.query.Select("findings")
 
 	var response []string
@@ -1922,7 +2064,7 @@ func (r *StepJudgement) UnmarshalJSON(bs []byte) error {
 }
 
 // SLSA Build level, computed from observed facts.
-func (r *StepJudgement) Level(ctx context.Context) (int, error) { // step (../../../../modules/step/judge.go:20:2)
+func (r *StepJudgement) Level(ctx context.Context) (int, error) { // step (../../../../modules/step/judge.go:22:2)
 	if r.level != nil {
 		return *r.level, nil
 	}
@@ -1935,7 +2077,7 @@ func (r *StepJudgement) Level(ctx context.Context) (int, error) { // step (../..
 }
 
 // The policy accepted the image.
-func (r *StepJudgement) Passed(ctx context.Context) (bool, error) { // step (../../../../modules/step/judge.go:18:2)
+func (r *StepJudgement) Passed(ctx context.Context) (bool, error) { // step (../../../../modules/step/judge.go:20:2)
 	if r.passed != nil {
 		return *r.passed, nil
 	}
@@ -1948,7 +2090,7 @@ func (r *StepJudgement) Passed(ctx context.Context) (bool, error) { // step (../
 }
 
 // Why it is that level: what holds, and what is missing for the next.
-func (r *StepJudgement) Reasons(ctx context.Context) ([]string, error) { // step (../../../../modules/step/judge.go:22:2)
+func (r *StepJudgement) Reasons(ctx context.Context) ([]string, error) { // step (../../../../modules/step/judge.go:24:2)
 	q := r.query.Select("reasons")
 
 	var response []string
@@ -1971,7 +2113,7 @@ func (r *StepJudgement) Reference(ctx context.Context) (string, error) { // step
 }
 
 // HTML report: one file, no network.
-func (r *StepJudgement) Report() *File { // step (../../../../modules/step/judge.go:28:2)
+func (r *StepJudgement) Report() *File { // step (../../../../modules/step/judge.go:30:2)
 	q := r.query.Select("report")
 
 	return &File{
@@ -1980,7 +2122,7 @@ func (r *StepJudgement) Report() *File { // step (../../../../modules/step/judge
 }
 
 // The image and its evidence as an OCI layout, if they are in no registry.
-func (r *StepJudgement) Store() *Directory { // step (../../../../modules/step/judge.go:32:2)
+func (r *StepJudgement) Store() *Directory { // step (../../../../modules/step/judge.go:34:2)
 	q := r.query.Select("store")
 
 	return &Directory{
@@ -1989,7 +2131,7 @@ func (r *StepJudgement) Store() *Directory { // step (../../../../modules/step/j
 }
 
 // The whole verdict, as JSON.
-func (r *StepJudgement) Verdict() *File { // step (../../../../modules/step/judge.go:26:2)
+func (r *StepJudgement) Verdict() *File { // step (../../../../modules/step/judge.go:28:2)
 	q := r.query.Select("verdict")
 
 	return &File{
@@ -2007,7 +2149,7 @@ func (r *StepJudgement) AsNode() Node {
 
 // Produced is what the producer's zones hand over: folders with a record and
 // files by digest, which attest checks.
-type StepProduced struct { // step (../../../../modules/step/produce.go:9:6)
+type StepProduced struct { // step (../../../../modules/step/produce.go:17:6)
 	query *querybuilder.Selection
 
 	id *ID
@@ -2020,7 +2162,7 @@ func (r *StepProduced) WithGraphQLQuery(q *querybuilder.Selection) *StepProduced
 }
 
 // Built is what the build handed over, in files/: the image as an OCI layout.
-func (r *StepProduced) Built() *Directory { // step (../../../../modules/step/produce.go:62:1)
+func (r *StepProduced) Built() *Directory { // step (../../../../modules/step/produce.go:93:1)
 	q := r.query.Select("built")
 
 	return &Directory{
@@ -2029,7 +2171,7 @@ func (r *StepProduced) Built() *Directory { // step (../../../../modules/step/pr
 }
 
 // What the zone fetch handed over: source, modules, base image.
-func (r *StepProduced) Fetched() *Directory { // step (../../../../modules/step/produce.go:11:2)
+func (r *StepProduced) Fetched() *Directory { // step (../../../../modules/step/produce.go:19:2)
 	q := r.query.Select("fetched")
 
 	return &Directory{
@@ -2088,7 +2230,7 @@ func (r *StepProduced) UnmarshalJSON(bs []byte) error {
 
 // Published hands image and claims over to the attester, by digest. It runs no
 // user code.
-func (r *StepProduced) Published() *Directory { // step (../../../../modules/step/produce.go:97:1)
+func (r *StepProduced) Published() *Directory { // step (../../../../modules/step/produce.go:99:1)
 	q := r.query.Select("published")
 
 	return &Directory{
@@ -2098,7 +2240,7 @@ func (r *StepProduced) Published() *Directory { // step (../../../../modules/ste
 
 // Tested is what the tests and the service's own steps handed over, in files/:
 // JUnit results and coverage among them. It fails if a test does.
-func (r *StepProduced) Tested() *Directory { // step (../../../../modules/step/produce.go:59:1)
+func (r *StepProduced) Tested() *Directory { // step (../../../../modules/step/produce.go:88:1)
 	q := r.query.Select("tested")
 
 	return &Directory{
