@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"dagger/microservice/internal/dagger"
 )
@@ -76,8 +77,8 @@ func (m *Microservice) Ship(
 	// passphrase of both keys, such as env://PASSPHRASE
 	// +optional
 	passphrase *dagger.Secret,
-	// folder with trust.yaml and the public keys that it names, such as ~/.paths; nothing else of it is read
-	// +ignore=["**", "!trust.yaml", "!**/*.pub"]
+	// folder with trust.yaml, and the public keys that it names beside it or in keys/, such as ~/.paths; nothing else of it is read
+	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub"]
 	trust *dagger.Directory,
 	// folder with a vulnerability database in trivy-db's format; public mirrors are asked when empty
 	// +optional
@@ -133,8 +134,8 @@ func (m *Microservice) Verify(
 	// an OCI layout with the image and its evidence, in place of a reference
 	// +optional
 	store *dagger.Directory,
-	// folder with trust.yaml and the public keys that it names, such as ~/.paths; nothing else of it is read
-	// +ignore=["**", "!trust.yaml", "!**/*.pub"]
+	// folder with trust.yaml, and the public keys that it names beside it or in keys/, such as ~/.paths; nothing else of it is read
+	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub"]
 	trust *dagger.Directory,
 	// a way to a registry that only you can reach, such as tcp://127.0.0.1:5000
 	// +optional
@@ -220,17 +221,20 @@ func (how judging) verdict(ctx context.Context, j *dagger.StepJudgement, stored 
 	if stored {
 		v.Store = j.Store()
 	}
-	passed, e1 := j.Passed(ctx)
-	digest, e2 := j.Digest(ctx)
-	level, e3 := j.Level(ctx)
-	reasons, e4 := j.Reasons(ctx)
-	findings, e5 := j.Findings(ctx)
-	reference, e6 := j.Reference(ctx)
-	database, e7 := j.Database(ctx)
-	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7); err != nil {
+	// Each is a question to the engine: all at once.
+	var passed bool
+	var ask asking
+	answer(ctx, &ask, &passed, j.Passed)
+	answer(ctx, &ask, &v.Digest, j.Digest)
+	answer(ctx, &ask, &v.Level, j.Level)
+	answer(ctx, &ask, &v.Reasons, j.Reasons)
+	answer(ctx, &ask, &v.Findings, j.Findings)
+	answer(ctx, &ask, &v.Reference, j.Reference)
+	answer(ctx, &ask, &v.Database, j.Database)
+	if err := ask.wait(); err != nil {
 		return nil, err
 	}
-	v.Verdict, v.Digest, v.Level, v.Reasons, v.Findings, v.Reference, v.Database = "PASSED", digest, level, reasons, findings, reference, database
+	v.Verdict = "PASSED"
 	if passed {
 		return v, nil
 	}
@@ -239,7 +243,30 @@ func (how judging) verdict(ctx context.Context, j *dagger.StepJudgement, stored 
 		return v, nil
 	}
 	return nil, fmt.Errorf("the policy refuses %s at %s; its evidence is kept there\n%s\n  to get the report: ship --allow-refused … report export --path report.html",
-		digest, reference, strings.Join(findings, "\n"))
+		v.Digest, v.Reference, strings.Join(v.Findings, "\n"))
+}
+
+// asking are questions to the engine that are on their way.
+type asking struct {
+	all  sync.WaitGroup
+	mu   sync.Mutex
+	errs []error
+}
+
+func answer[T any](ctx context.Context, a *asking, to *T, question func(context.Context) (T, error)) {
+	a.all.Go(func() {
+		var err error
+		if *to, err = question(ctx); err != nil {
+			a.mu.Lock()
+			a.errs = append(a.errs, err)
+			a.mu.Unlock()
+		}
+	})
+}
+
+func (a *asking) wait() error {
+	a.all.Wait()
+	return errors.Join(a.errs...)
 }
 
 // once runs a function that is never cached a single time, and gives its result:

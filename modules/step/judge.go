@@ -47,8 +47,8 @@ func (m *Step) Judge(
 	// an OCI layout with the image and its evidence, in place of a reference
 	// +optional
 	store *dagger.Directory,
-	// folder with trust.yaml and the public keys that it names; nothing else of it is read
-	// +ignore=["**", "!trust.yaml", "!**/*.pub"]
+	// folder with trust.yaml, and the public keys that it names beside it or in keys/; nothing else of it is read
+	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub"]
 	trust *dagger.Directory,
 	// a policy's name; the path's own when empty
 	// +optional

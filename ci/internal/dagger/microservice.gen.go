@@ -37,7 +37,7 @@ func (r *Binding) AsMicroserviceTested() *MicroserviceTested { // microservice (
 }
 
 // Retrieve the binding value, as type MicroserviceVerdict
-func (r *Binding) AsMicroserviceVerdict() *MicroserviceVerdict { // microservice (../../../modules/microservice/ship.go:13:6)
+func (r *Binding) AsMicroserviceVerdict() *MicroserviceVerdict { // microservice (../../../modules/microservice/ship.go:14:6)
 	q := r.query.Select("asMicroserviceVerdict")
 
 	return &MicroserviceVerdict{
@@ -118,7 +118,7 @@ func (r *Env) WithMicroserviceTestedOutput(name string, description string) *Env
 }
 
 // Create or update a binding of type MicroserviceVerdict in the environment
-func (r *Env) WithMicroserviceVerdictInput(name string, value *MicroserviceVerdict, description string) *Env { // microservice (../../../modules/microservice/ship.go:13:6)
+func (r *Env) WithMicroserviceVerdictInput(name string, value *MicroserviceVerdict, description string) *Env { // microservice (../../../modules/microservice/ship.go:14:6)
 	assertNotNil("value", value)
 	q := r.query.Select("withMicroserviceVerdictInput")
 	q = q.Arg("name", name)
@@ -131,7 +131,7 @@ func (r *Env) WithMicroserviceVerdictInput(name string, value *MicroserviceVerdi
 }
 
 // Declare a desired MicroserviceVerdict output to be assigned in the environment
-func (r *Env) WithMicroserviceVerdictOutput(name string, description string) *Env { // microservice (../../../modules/microservice/ship.go:13:6)
+func (r *Env) WithMicroserviceVerdictOutput(name string, description string) *Env { // microservice (../../../modules/microservice/ship.go:14:6)
 	q := r.query.Select("withMicroserviceVerdictOutput")
 	q = q.Arg("name", name)
 	q = q.Arg("description", description)
@@ -295,69 +295,69 @@ type MicroserviceShipOpts struct {
 	//
 	// commit of the source, such as $(git rev-parse HEAD)
 	//
-	Revision string // microservice (../../../modules/microservice/ship.go:50:2)
+	Revision string // microservice (../../../modules/microservice/ship.go:51:2)
 	//
 	// URL of the source's repository
 	//
-	Repository string // microservice (../../../modules/microservice/ship.go:53:2)
+	Repository string // microservice (../../../modules/microservice/ship.go:54:2)
 	//
 	// time of the commit, such as $(git log -1 --format=%cI)
 	//
-	Created string // microservice (../../../modules/microservice/ship.go:56:2)
+	Created string // microservice (../../../modules/microservice/ship.go:57:2)
 	//
 	// the source differs from its revision
 	//
-	Dirty bool // microservice (../../../modules/microservice/ship.go:59:2)
+	Dirty bool // microservice (../../../modules/microservice/ship.go:60:2)
 	//
 	// registry for the image, HOST[:PORT][/PREFIX]: the image's name becomes the repository
 	//
-	Registry string // microservice (../../../modules/microservice/ship.go:62:2)
+	Registry string // microservice (../../../modules/microservice/ship.go:63:2)
 	//
 	// exact place for the image, HOST/REPO[:TAG]; without registry and to it goes into the result's store
 	//
-	To string // microservice (../../../modules/microservice/ship.go:65:2)
+	To string // microservice (../../../modules/microservice/ship.go:66:2)
 	//
 	// a way to a registry that only you can reach, such as tcp://127.0.0.1:5000
 	//
-	Tunnel *Service // microservice (../../../modules/microservice/ship.go:68:2)
+	Tunnel *Service // microservice (../../../modules/microservice/ship.go:69:2)
 	//
 	// Docker's config.json with credentials for the registry, such as file://$HOME/.docker/config.json
 	//
-	RegistryConfig *Secret // microservice (../../../modules/microservice/ship.go:71:2)
+	RegistryConfig *Secret // microservice (../../../modules/microservice/ship.go:72:2)
 	//
 	// passphrase of both keys, such as env://PASSPHRASE
 	//
-	Passphrase *Secret // microservice (../../../modules/microservice/ship.go:78:2)
+	Passphrase *Secret // microservice (../../../modules/microservice/ship.go:79:2)
 	//
 	// folder with a vulnerability database in trivy-db's format; public mirrors are asked when empty
 	//
-	VulnDb *Directory // microservice (../../../modules/microservice/ship.go:84:2)
+	VulnDb *Directory // microservice (../../../modules/microservice/ship.go:85:2)
 	//
 	// a policy's name; the path's own when empty
 	//
-	Policy string // microservice (../../../modules/microservice/ship.go:87:2)
+	Policy string // microservice (../../../modules/microservice/ship.go:88:2)
 	//
 	// parameters of the policy as NAME=VALUE
 	//
-	Param []string // microservice (../../../modules/microservice/ship.go:90:2)
+	Param []string // microservice (../../../modules/microservice/ship.go:91:2)
 	//
 	// CISA's list of known exploited vulnerabilities, by URL; not checked when empty
 	//
-	Kev string // microservice (../../../modules/microservice/ship.go:93:2)
+	Kev string // microservice (../../../modules/microservice/ship.go:94:2)
 	//
 	// also write a cosign v2 signature tag
 	//
-	LegacySignature bool // microservice (../../../modules/microservice/ship.go:96:2)
+	LegacySignature bool // microservice (../../../modules/microservice/ship.go:97:2)
 	//
 	// give the result even if the policy refuses the image, for example to export the report
 	//
-	AllowRefused bool // microservice (../../../modules/microservice/ship.go:99:2)
+	AllowRefused bool // microservice (../../../modules/microservice/ship.go:100:2)
 }
 
 // Ship takes a service from source to a tested, signed, verified image, and ends
 // with its digest, the verdict and the level. It fails if the policy refuses the
 // image; what was signed until then is kept with it.
-func (r *Microservice) Ship(source *Directory, attesterKey *Secret, verifierKey *Secret, trust *Directory, opts ...MicroserviceShipOpts) *MicroserviceVerdict { // microservice (../../../modules/microservice/ship.go:43:1)
+func (r *Microservice) Ship(source *Directory, attesterKey *Secret, verifierKey *Secret, trust *Directory, opts ...MicroserviceShipOpts) *MicroserviceVerdict { // microservice (../../../modules/microservice/ship.go:44:1)
 	assertNotNil("source", source)
 	assertNotNil("attesterKey", attesterKey)
 	assertNotNil("verifierKey", verifierKey)
@@ -473,40 +473,40 @@ type MicroserviceVerifyOpts struct {
 	//
 	// the image, HOST/REPO:TAG or HOST/REPO@DIGEST
 	//
-	Reference string // microservice (../../../modules/microservice/ship.go:132:2)
+	Reference string // microservice (../../../modules/microservice/ship.go:133:2)
 	//
 	// an OCI layout with the image and its evidence, in place of a reference
 	//
-	Store *Directory // microservice (../../../modules/microservice/ship.go:135:2)
+	Store *Directory // microservice (../../../modules/microservice/ship.go:136:2)
 	//
 	// a way to a registry that only you can reach, such as tcp://127.0.0.1:5000
 	//
-	Tunnel *Service // microservice (../../../modules/microservice/ship.go:141:2)
+	Tunnel *Service // microservice (../../../modules/microservice/ship.go:142:2)
 	//
 	// Docker's config.json with credentials for the registry
 	//
-	RegistryConfig *Secret // microservice (../../../modules/microservice/ship.go:144:2)
+	RegistryConfig *Secret // microservice (../../../modules/microservice/ship.go:145:2)
 	//
 	// a policy's name; the path's own when empty
 	//
-	Policy string // microservice (../../../modules/microservice/ship.go:147:2)
+	Policy string // microservice (../../../modules/microservice/ship.go:148:2)
 	//
 	// parameters of the policy as NAME=VALUE
 	//
-	Param []string // microservice (../../../modules/microservice/ship.go:150:2)
+	Param []string // microservice (../../../modules/microservice/ship.go:151:2)
 	//
 	// CISA's list of known exploited vulnerabilities, by URL; not checked when empty
 	//
-	Kev string // microservice (../../../modules/microservice/ship.go:153:2)
+	Kev string // microservice (../../../modules/microservice/ship.go:154:2)
 	//
 	// give the result even if the policy refuses the image, for example to export the report
 	//
-	AllowRefused bool // microservice (../../../modules/microservice/ship.go:156:2)
+	AllowRefused bool // microservice (../../../modules/microservice/ship.go:157:2)
 }
 
 // Verify judges an image by its evidence, a trust root and a policy. It fails if
 // the policy refuses the image.
-func (r *Microservice) Verify(trust *Directory, opts ...MicroserviceVerifyOpts) *MicroserviceVerdict { // microservice (../../../modules/microservice/ship.go:128:1)
+func (r *Microservice) Verify(trust *Directory, opts ...MicroserviceVerifyOpts) *MicroserviceVerdict { // microservice (../../../modules/microservice/ship.go:129:1)
 	assertNotNil("trust", trust)
 	q := r.query.Select("verify")
 	for i := len(opts) - 1; i >= 0; i-- {
@@ -808,7 +808,7 @@ func (r *MicroserviceTested) AsNode() Node {
 }
 
 // Verdict is what a policy says of an image, and why.
-type MicroserviceVerdict struct { // microservice (../../../modules/microservice/ship.go:13:6)
+type MicroserviceVerdict struct { // microservice (../../../modules/microservice/ship.go:14:6)
 	query *querybuilder.Selection
 
 	database  *string
@@ -827,7 +827,7 @@ func (r *MicroserviceVerdict) WithGraphQLQuery(q *querybuilder.Selection) *Micro
 }
 
 // The vulnerability database of the scan.
-func (r *MicroserviceVerdict) Database(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:27:2)
+func (r *MicroserviceVerdict) Database(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:28:2)
 	if r.database != nil {
 		return *r.database, nil
 	}
@@ -840,7 +840,7 @@ func (r *MicroserviceVerdict) Database(ctx context.Context) (string, error) { //
 }
 
 // Digest of the image.
-func (r *MicroserviceVerdict) Digest(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:17:2)
+func (r *MicroserviceVerdict) Digest(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:18:2)
 	if r.digest != nil {
 		return *r.digest, nil
 	}
@@ -853,7 +853,7 @@ func (r *MicroserviceVerdict) Digest(ctx context.Context) (string, error) { // m
 }
 
 // The evidence that the verdict rests on, one file each.
-func (r *MicroserviceVerdict) Evidence() *Directory { // microservice (../../../modules/microservice/ship.go:31:2)
+func (r *MicroserviceVerdict) Evidence() *Directory { // microservice (../../../modules/microservice/ship.go:32:2)
 	q := r.query.Select("evidence")
 
 	return &Directory{
@@ -862,7 +862,7 @@ func (r *MicroserviceVerdict) Evidence() *Directory { // microservice (../../../
 }
 
 // What the policy found, with what to do about it.
-func (r *MicroserviceVerdict) Findings(ctx context.Context) ([]string, error) { // microservice (../../../modules/microservice/ship.go:23:2)
+func (r *MicroserviceVerdict) Findings(ctx context.Context) ([]string, error) { // microservice (../../../modules/microservice/ship.go:24:2)
 	q := r.query.Select("findings")
 
 	var response []string
@@ -921,7 +921,7 @@ func (r *MicroserviceVerdict) UnmarshalJSON(bs []byte) error {
 }
 
 // The whole verdict, as JSON.
-func (r *MicroserviceVerdict) JSON() *File { // microservice (../../../modules/microservice/ship.go:33:2)
+func (r *MicroserviceVerdict) JSON() *File { // microservice (../../../modules/microservice/ship.go:34:2)
 	q := r.query.Select("json")
 
 	return &File{
@@ -930,7 +930,7 @@ func (r *MicroserviceVerdict) JSON() *File { // microservice (../../../modules/m
 }
 
 // SLSA Build level, computed from observed facts, never claimed.
-func (r *MicroserviceVerdict) Level(ctx context.Context) (int, error) { // microservice (../../../modules/microservice/ship.go:19:2)
+func (r *MicroserviceVerdict) Level(ctx context.Context) (int, error) { // microservice (../../../modules/microservice/ship.go:20:2)
 	if r.level != nil {
 		return *r.level, nil
 	}
@@ -943,7 +943,7 @@ func (r *MicroserviceVerdict) Level(ctx context.Context) (int, error) { // micro
 }
 
 // Why it is that level, and what is missing for the next.
-func (r *MicroserviceVerdict) Reasons(ctx context.Context) ([]string, error) { // microservice (../../../modules/microservice/ship.go:21:2)
+func (r *MicroserviceVerdict) Reasons(ctx context.Context) ([]string, error) { // microservice (../../../modules/microservice/ship.go:22:2)
 	q := r.query.Select("reasons")
 
 	var response []string
@@ -953,7 +953,7 @@ func (r *MicroserviceVerdict) Reasons(ctx context.Context) ([]string, error) { /
 }
 
 // Where the image is, by digest.
-func (r *MicroserviceVerdict) Reference(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:25:2)
+func (r *MicroserviceVerdict) Reference(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:26:2)
 	if r.reference != nil {
 		return *r.reference, nil
 	}
@@ -966,7 +966,7 @@ func (r *MicroserviceVerdict) Reference(ctx context.Context) (string, error) { /
 }
 
 // HTML report: one file, no network.
-func (r *MicroserviceVerdict) Report() *File { // microservice (../../../modules/microservice/ship.go:29:2)
+func (r *MicroserviceVerdict) Report() *File { // microservice (../../../modules/microservice/ship.go:30:2)
 	q := r.query.Select("report")
 
 	return &File{
@@ -975,7 +975,7 @@ func (r *MicroserviceVerdict) Report() *File { // microservice (../../../modules
 }
 
 // The image with its evidence as an OCI layout, if it went into no registry.
-func (r *MicroserviceVerdict) Store() *Directory { // microservice (../../../modules/microservice/ship.go:35:2)
+func (r *MicroserviceVerdict) Store() *Directory { // microservice (../../../modules/microservice/ship.go:36:2)
 	q := r.query.Select("store")
 
 	return &Directory{
@@ -984,7 +984,7 @@ func (r *MicroserviceVerdict) Store() *Directory { // microservice (../../../mod
 }
 
 // The verdict for people: outcome, level with its reasons, findings.
-func (r *MicroserviceVerdict) Summary(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:174:1)
+func (r *MicroserviceVerdict) Summary(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:175:1)
 	if r.summary != nil {
 		return *r.summary, nil
 	}
@@ -997,7 +997,7 @@ func (r *MicroserviceVerdict) Summary(ctx context.Context) (string, error) { // 
 }
 
 // PASSED or FAILED.
-func (r *MicroserviceVerdict) Verdict(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:15:2)
+func (r *MicroserviceVerdict) Verdict(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/ship.go:16:2)
 	if r.verdict != nil {
 		return *r.verdict, nil
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/catalog"
@@ -335,22 +336,9 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 	if err := oci.Copy(ctx, dst, staging, image, ""); err != nil {
 		return res, 0, err
 	}
-	fresh := 0
-	for _, s := range statements {
-		bundle, cached, err := a.sign(ctx, signer, s)
-		if err != nil {
-			return res, fresh, err
-		}
-		if !cached {
-			fresh++
-		}
-		for _, im := range s.on {
-			d, err := attest.Attach(ctx, dst, im.Descriptor, bundle, s.typ.URI, created)
-			if err != nil {
-				return res, fresh, err
-			}
-			res.Evidence = append(res.Evidence, attestedItem{Type: s.typ.URI, Subject: im.Digest, Tier: string(s.tier), Digest: d, Cached: cached})
-		}
+	fresh, err := a.attachAll(ctx, signer, statements, dst, created, &res)
+	if err != nil {
+		return res, fresh, err
 	}
 	if err := oci.Settle(ctx, dst); err != nil {
 		return res, fresh, err
@@ -368,6 +356,42 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 	to.Tag, to.Digest = "", image
 	res.Reference = to.String()
 	return res, fresh, nil
+}
+
+// attaching bounds how many statements are on their way to a registry at once.
+const attaching = 8
+
+// attachAll signs and attaches every statement, several at once, and counts the new
+// signatures.
+func (a *app) attachAll(ctx context.Context, signer *attest.Signer, statements []statement, dst oci.Writer, created time.Time, res *attested) (int, error) {
+	items := make([][]attestedItem, len(statements))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(attaching)
+	for i, s := range statements {
+		g.Go(func() error {
+			bundle, cached, err := a.sign(ctx, signer, s)
+			if err != nil {
+				return err
+			}
+			for _, im := range s.on {
+				d, err := attest.Attach(ctx, dst, im.Descriptor, bundle, s.typ.URI, created)
+				if err != nil {
+					return err
+				}
+				items[i] = append(items[i], attestedItem{Type: s.typ.URI, Subject: im.Digest, Tier: string(s.tier), Digest: d, Cached: cached})
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	fresh := 0
+	for _, list := range items {
+		if len(list) > 0 && !list[0].Cached {
+			fresh++
+		}
+		res.Evidence = append(res.Evidence, list...)
+	}
+	return fresh, err
 }
 
 // tagOf is the tag that an image gets: the caller's, or latest in a layout, so
