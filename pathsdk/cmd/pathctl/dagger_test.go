@@ -248,7 +248,7 @@ func TestDaggerHostile(t *testing.T) {
 	// The fence hides the container from the service. This is what a build would see
 	// that broke out of it: a program in the place of pathctl, that looks around.
 	probe := filepath.Join(t.TempDir(), "pathctl")
-	look := "#!/bin/sh\nmkdir -p /out\n{ for f in /proc/[0-9]*/environ; do tr '\\0' '\\n' <$f; done; env; cat /proc/self/mountinfo /proc/net/dev /proc/net/unix; ls -laR /run /secrets /root /paths/keys; wget -O- http://1.1.1.1; wget -O- http://10.89.0.1:5000/v2/; echo looked; } >/out/look.txt 2>&1\n"
+	look := "#!/bin/sh\nmkdir -p /out\necho '{}' >/out/record.json\n{ for f in /proc/[0-9]*/environ; do tr '\\0' '\\n' <$f; done; env; cat /proc/self/mountinfo /proc/net/dev /proc/net/unix; ls -laR /run /secrets /root /paths/keys; wget -O- http://1.1.1.1; wget -O- http://10.89.0.1:5000/v2/; echo looked; } >/out/look.txt 2>&1\n"
 	if err := os.WriteFile(probe, []byte(look), 0o755); err != nil {
 		t.Fatal(err)
 	}

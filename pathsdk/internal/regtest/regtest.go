@@ -4,6 +4,8 @@ package regtest
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -60,7 +62,7 @@ func New(t testing.TB, opts ...Option) *Server {
 		o(&set)
 	}
 	if set.handler == nil {
-		set.handler = registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(set.referrers))
+		set.handler = whole(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(set.referrers)))
 	}
 	s := &Server{inner: set.handler}
 	h := httptest.NewUnstartedServer(s)
@@ -73,6 +75,24 @@ func New(t testing.TB, opts ...Option) *Server {
 	})
 	s.Host = strings.TrimPrefix(h.URL, "http://")
 	return s
+}
+
+// whole refuses a manifest that is not what its digest says, as registries do. The
+// one in memory keeps under that digest whatever part of it arrived before its client
+// was cut off.
+func whole(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, digest, ok := strings.Cut(r.URL.Path, "/manifests/sha256:")
+		if r.Method == http.MethodPut && ok {
+			body, err := io.ReadAll(r.Body)
+			if err != nil || fmt.Sprintf("%x", sha256.Sum256(body)) != digest {
+				http.Error(w, `{"errors":[{"code":"DIGEST_INVALID"}]}`, http.StatusBadRequest)
+				return
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // Repo returns the reference to a repository of this server.
