@@ -24,7 +24,9 @@ const (
 	trustVersion = "pavedpaths.dev/v1"
 	trustKind    = "TrustRoot"
 	maxTrust     = 256 << 10
-	maxSigners   = 100
+	// maxNamed bounds a file that the trust root names.
+	maxNamed   = 1 << 20
+	maxSigners = 100
 )
 
 // Roles that a signer may have.
@@ -39,18 +41,20 @@ const (
 // given locally and never read from a registry. A Trust does not change, and
 // may be used by several goroutines.
 type Trust struct {
-	signers  map[string]TrustedSigner // by the hint of their key
-	material root.TrustedMaterial
+	signers    map[string]TrustedSigner // by the hint of their key
+	material   root.TrustedMaterial     // those keys
+	identities []*trustedIdentity
 }
 
 // TrustedSigner is one entry of a trust root.
 type TrustedSigner struct {
 	// Name is unique in the trust root.
 	Name string `json:"name"`
-	// Key is the path of the PEM public key, relative to the trust root's file.
-	// It is how a signer is recognised. A signer with a short-lived certificate
-	// will have an identity in its place; there is no such signer yet.
-	Key string `json:"key"`
+	// Key is the path of the PEM public key, relative to the trust root's file, by
+	// which the signer is recognised; or Identity is set in its place.
+	Key string `json:"key,omitempty"`
+	// Identity is whom the signer's short-lived certificates name.
+	Identity *Identity `json:"identity,omitempty"`
 	// Roles lists what the signer may sign: RoleAttester, RoleVerifier.
 	Roles []string `json:"roles"`
 	// MaxTier is the highest tier that its statements can have.
@@ -66,17 +70,18 @@ type trustFile struct {
 	Signers    []TrustedSigner `json:"signers"`
 }
 
-// LoadTrust reads a trust root and the public keys that it names.
+// LoadTrust reads a trust root, and the public keys and Sigstore trusted roots that it
+// names.
 func LoadTrust(path string) (*Trust, error) {
 	b, err := readFile(path, maxTrust)
 	if err != nil {
 		return nil, fmt.Errorf("trust root: %w\n  fix: pathctl key init", err)
 	}
-	t, err := ParseTrust(b, func(key string) ([]byte, error) {
-		if !filepath.IsAbs(key) {
-			key = filepath.Join(filepath.Dir(path), key)
+	t, err := ParseTrust(b, func(name string) ([]byte, error) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(path), name)
 		}
-		return readFile(key, maxKeyFile)
+		return readFile(name, maxNamed)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("trust root %s: %w", path, err)
@@ -84,9 +89,10 @@ func LoadTrust(path string) (*Trust, error) {
 	return t, nil
 }
 
-// ParseTrust reads a trust root from YAML; key returns the PEM public key for
-// an entry's Key. Unknown and repeated fields are errors.
-func ParseTrust(b []byte, key func(path string) ([]byte, error)) (*Trust, error) {
+// ParseTrust reads a trust root from YAML; read returns the file that an entry names:
+// a PEM public key, or a Sigstore trusted root. Unknown and repeated fields are
+// errors.
+func ParseTrust(b []byte, read func(path string) ([]byte, error)) (*Trust, error) {
 	if len(b) > maxTrust {
 		return nil, step.Usagef("%d bytes are more than the limit of %d", len(b), maxTrust)
 	}
@@ -111,7 +117,13 @@ func ParseTrust(b []byte, key func(path string) ([]byte, error)) (*Trust, error)
 			return nil, step.Usagef("signers[%d]: name %s stands there twice", i, s.Name)
 		}
 		names = append(names, s.Name)
-		text, err := key(s.Key)
+		if s.Identity != nil {
+			if err := t.addIdentity(s, read); err != nil {
+				return nil, fmt.Errorf("signer %s: %w", s.Name, err)
+			}
+			continue
+		}
+		text, err := read(s.Key)
 		if err != nil {
 			return nil, fmt.Errorf("signer %s: key: %w", s.Name, err)
 		}
@@ -138,12 +150,38 @@ func ParseTrust(b []byte, key func(path string) ([]byte, error)) (*Trust, error)
 	return t, nil
 }
 
+// addIdentity adds a signer who is recognised by identity.
+func (t *Trust) addIdentity(s TrustedSigner, read func(path string) ([]byte, error)) error {
+	for _, other := range t.identities {
+		if *other.Identity == *s.Identity {
+			return step.Usagef("it has the same identity as %s", other.Name)
+		}
+	}
+	text, err := read(s.Identity.TrustedRoot)
+	if err != nil {
+		return fmt.Errorf("identity.trustedRoot: %w", err)
+	}
+	id, err := newTrustedIdentity(s, text)
+	if err != nil {
+		return step.Usagef("identity.trustedRoot %s: %w", s.Identity.TrustedRoot, err)
+	}
+	t.identities = append(t.identities, id)
+	return nil
+}
+
 func (s TrustedSigner) validate() error {
 	if s.Name == "" {
 		return errors.New("name is missing")
 	}
-	if s.Key == "" {
-		return errors.New("key is missing: the path of a PEM public key")
+	switch {
+	case s.Key != "" && s.Identity != nil:
+		return errors.New("it has a key and an identity: want one of them")
+	case s.Identity != nil:
+		if err := s.Identity.validate(); err != nil {
+			return err
+		}
+	case s.Key == "":
+		return errors.New("key is missing: the path of a PEM public key; or identity in its place")
 	}
 	if len(s.Roles) == 0 {
 		return fmt.Errorf("roles is missing: %s or %s", RoleAttester, RoleVerifier)
@@ -164,7 +202,12 @@ func (s TrustedSigner) validate() error {
 
 // Signers lists the signers by name.
 func (t *Trust) Signers() []TrustedSigner {
-	return slices.SortedFunc(maps.Values(t.signers), func(a, b TrustedSigner) int { return strings.Compare(a.Name, b.Name) })
+	all := slices.Collect(maps.Values(t.signers))
+	for _, id := range t.identities {
+		all = append(all, id.TrustedSigner)
+	}
+	slices.SortFunc(all, func(a, b TrustedSigner) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }
 
 func parsePublic(text []byte) (crypto.PublicKey, error) {

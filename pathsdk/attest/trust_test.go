@@ -58,7 +58,7 @@ func TestParseTrust(t *testing.T) {
 		{"another kind", "apiVersion: pavedpaths.dev/v1\nkind: Service\nsigners: [" + one + "]", "kind"},
 		{"nobody", head + "signers: []", "0 signers"},
 		{"unknown field", head + "signers: [" + one + "]\nextra: 1", "unknown field"},
-		{"unknown field of a signer", swap("name: a", "name: a, identity: x"), "unknown field"},
+		{"unknown field of a signer", swap("name: a", "name: a, color: x"), "unknown field"},
 		{"repeated field", head + "kind: TrustRoot\nsigners: [" + one + "]", "already set"},
 		{"no name", swap("name: a", "name: ''"), "name is missing"},
 		{"no key", swap("key: a.pub, ", ""), "key is missing"},

@@ -23,6 +23,8 @@ var ErrUnknownSigner = errors.New("the signer is not in the trust root")
 type Verified struct {
 	Statement evidence.Statement
 	Signer    TrustedSigner
+	// Certified is whom the signer's certificate names; nil if it has a key.
+	Certified *Certified
 	// Tier is how far the statement can be trusted: the lower one of what it
 	// claims and of what its signer may give. One that claims none is reported.
 	Tier evidence.Tier
@@ -32,10 +34,12 @@ type Verified struct {
 }
 
 // Verify checks a Sigstore bundle against the trust root: it must hold exactly
-// one DSSE envelope with one signature, by a key of the trust root, over an
-// in-toto Statement. Log entries and timestamps in it are neither needed nor
-// relied on. Whether the statement is about the right artifact is for the
-// caller to check; Collect does.
+// one DSSE envelope with one signature, by a key or an identity of the trust root,
+// over an in-toto Statement. A certificate must come from the Sigstore that its
+// identity names, be valid at a time that an authority vouches for, and stand in its
+// logs. With a key, log entries and timestamps are neither needed nor relied on.
+// Whether the statement is about the right artifact is for the caller to check;
+// Collect does.
 func Verify(t *Trust, b []byte) (Verified, error) {
 	v, err := check(t, b)
 	if err != nil {
@@ -54,16 +58,11 @@ func check(t *Trust, b []byte) (Verified, error) {
 	// Read before it is verified, so that reports can name what is refused.
 	st, stErr := evidence.ParseStatement(payload)
 	v.Statement = st
-	switch m := bun.GetVerificationMaterial().GetContent().(type) {
-	case *protobundle.VerificationMaterial_PublicKey:
-		s, ok := t.signers[m.PublicKey.GetHint()]
-		if !ok {
-			return v, fmt.Errorf("bundle: %w: no key there has the hint %.64q", ErrUnknownSigner, m.PublicKey.GetHint())
-		}
-		v.Signer = s
-	default:
-		return v, fmt.Errorf("bundle: %w: it is signed with a certificate, the trust root has keys only", ErrUnknownSigner)
+	candidates, certified, err := t.claimedBy(bun)
+	if v.Certified = certified; err != nil {
+		return v, fmt.Errorf("bundle: %w", err)
 	}
+	v.Signer = candidates[0].TrustedSigner
 	// The media type is not signed. Older versions have other rules, and none of
 	// our signers writes one.
 	if bun.MediaType != BundleType {
@@ -72,8 +71,8 @@ func check(t *Trust, b []byte) (Verified, error) {
 	if stErr != nil {
 		return v, fmt.Errorf("bundle: %w", stErr)
 	}
-	if err := t.verifySignature(bun); err != nil {
-		return v, fmt.Errorf("bundle: the signature is not by %s: %w", v.Signer.Name, err)
+	if v.Signer, err = signedBy(bun, candidates); err != nil {
+		return v, fmt.Errorf("bundle: %w", err)
 	}
 	v.Tier = st.Tier
 	if v.Tier == "" {
@@ -84,6 +83,47 @@ func check(t *Trust, b []byte) (Verified, error) {
 		v.Tier = limit
 	}
 	return v, nil
+}
+
+// candidate is somebody in the trust root who may have signed a bundle.
+type candidate struct {
+	TrustedSigner
+	verify func(*bundle.Bundle) error
+}
+
+// claimedBy finds who in the trust root may have signed a bundle, by its key's hint
+// or its certificate's name. Nothing is verified.
+func (t *Trust) claimedBy(b *bundle.Bundle) ([]candidate, *Certified, error) {
+	m, ok := b.GetVerificationMaterial().GetContent().(*protobundle.VerificationMaterial_PublicKey)
+	if !ok {
+		return t.candidates(b)
+	}
+	s, ok := t.signers[m.PublicKey.GetHint()]
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: no key there has the hint %.64q", ErrUnknownSigner, m.PublicKey.GetHint())
+	}
+	return []candidate{{s, t.verifySignature}}, nil, nil
+}
+
+// signedBy is the one of the candidates whose signature it is.
+func signedBy(b *bundle.Bundle, candidates []candidate) (TrustedSigner, error) {
+	var signers []TrustedSigner
+	var refusals []error
+	for _, c := range candidates {
+		if err := c.verify(b); err != nil {
+			refusals = append(refusals, fmt.Errorf("the signature is not by %s: %w", c.Name, err))
+			continue
+		}
+		signers = append(signers, c.TrustedSigner)
+	}
+	switch len(signers) {
+	case 0:
+		return candidates[0].TrustedSigner, errors.Join(refusals...)
+	case 1:
+		return signers[0], nil
+	}
+	// They may have different roles, and nobody could say which counts.
+	return signers[0], fmt.Errorf("%s and %s of the trust root have both signed it: let their subjects exclude each other", signers[0].Name, signers[1].Name)
 }
 
 // verifySignature is what sigstore-go's Verifier does for a bundle that is
