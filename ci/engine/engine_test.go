@@ -4,8 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func env(m map[string]string) func(string) string { return func(k string) string { return m[k] } }
@@ -151,4 +153,46 @@ COMMIT
 	if got := undoRules(busy, "absent", "10.77.0.0/16"); got != "" {
 		t.Errorf("nothing to undo, but: %s", got)
 	}
+}
+
+// TestPid: a process is ours for as long as it runs, whatever program it becomes.
+func TestPid(t *testing.T) {
+	c := config{Dir: t.TempDir()}
+	if err := os.Mkdir(c.path("run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(c.Dir, "again.sh")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ $1 = 0 ] && exec sleep 60\nexec $0 $(($1-1))\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(script, "300")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	record := func(text string) {
+		if err := os.WriteFile(c.path("run", "x.pid"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	number, at := strconv.Itoa(cmd.Process.Pid), started(cmd.Process.Pid)
+	record(number + " " + at)
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		if !alive(c, "x") {
+			t.Fatal("a process that becomes another program is taken for dead")
+		}
+	}
+	record(number + " 1" + at)
+	if alive(c, "x") {
+		t.Error("another process with the same number is taken for ours")
+	}
+	record(number + " " + at)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); alive(c, "x"); {
+		if time.Now().After(end) {
+			t.Fatal("a process that was killed, and nobody waited for, is taken for alive")
+		}
+	}
+	_ = cmd.Wait()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,7 +99,8 @@ func background(c config, name string, namespaces uintptr, args ...string) error
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
-	if err := os.WriteFile(c.path("run", name+".pid"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644); err != nil {
+	record := fmt.Sprintf("%d %s", cmd.Process.Pid, started(cmd.Process.Pid))
+	if err := os.WriteFile(c.path("run", name+".pid"), []byte(record), 0o644); err != nil {
 		return err
 	}
 	return cmd.Process.Release()
@@ -163,22 +165,35 @@ func push(ctx context.Context, c config, image string) (string, error) {
 	return c.registry() + "/" + image + "@" + m.Manifests[0].Digest.String(), remote.Write(tag, img, remote.WithContext(ctx))
 }
 
-// pid is the recorded process of that name; 0 if it does not run any more. A
-// number may have gone to another process meanwhile: ours names the folder.
+// pid is the recorded process of that name; 0 if it does not run any more. A number
+// may have gone to another process meanwhile, which started at another time.
 func pid(c config, name string) int {
 	raw, err := os.ReadFile(c.path("run", name+".pid"))
 	if err != nil {
 		return 0
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-	if err != nil {
-		return 0
-	}
-	cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(n), "cmdline"))
-	if err != nil || !strings.Contains(string(cmdline), c.Dir) {
+	number, at, _ := strings.Cut(strings.TrimSpace(string(raw)), " ")
+	n, err := strconv.Atoi(number)
+	if err != nil || at == "" || started(n) != at {
 		return 0
 	}
 	return n
+}
+
+// started is when a process started, in ticks since the machine did; empty if it does
+// not run. Its command line would not do: that is empty for a moment whenever the
+// process becomes another program.
+func started(pid int) string {
+	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return ""
+	}
+	// The name, which may hold anything, is in parentheses; proc_pid_stat(5).
+	f := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
+		return ""
+	}
+	return f[19]
 }
 
 func alive(c config, name string) bool { return pid(c, name) != 0 }
