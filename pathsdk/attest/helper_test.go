@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 			fmt.Println(err)
 			os.Exit(1)
 		}
-		fmt.Println(made, s.Hint())
+		fmt.Println(made, s.ID())
 		os.Exit(0)
 	}
 	os.Exit(m.Run())

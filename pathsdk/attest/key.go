@@ -106,10 +106,10 @@ func completePair(keyPath, pubPath string, passphrase Passphrase) error {
 	if err != nil {
 		return fmt.Errorf("%s is missing, and can't be made again: %w", pubPath, err)
 	}
-	return writePublic(pubPath, &s.key.PublicKey)
+	return writePublic(pubPath, s.Public())
 }
 
-func writePublic(path string, pub *ecdsa.PublicKey) error {
+func writePublic(path string, pub crypto.PublicKey) error {
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
 		return fmt.Errorf("encode public key: %w", err)
@@ -147,12 +147,6 @@ func encodeKey(priv *ecdsa.PrivateKey, passphrase Passphrase) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemSealed, Bytes: sealed}), nil
 }
 
-// Signer signs statements with one private key.
-type Signer struct {
-	key  *ecdsa.PrivateKey
-	hint string
-}
-
 // LoadSigner reads a private key that CreateKey or cosign made. It refuses a
 // file that others than its owner may read. passphrase may be nil if the key is
 // not encrypted.
@@ -177,7 +171,7 @@ func LoadSigner(path string, passphrase Passphrase) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", path, err)
 	}
-	return &Signer{key: key, hint: hint}, nil
+	return &Signer{pair: keypair{key, hint}, id: hint}, nil
 }
 
 func decodeKey(path string, b []byte, passphrase Passphrase) ([]byte, error) {
@@ -204,13 +198,6 @@ func decodeKey(path string, b []byte, passphrase Passphrase) ([]byte, error) {
 	}
 	return nil, fmt.Errorf("PEM type %.60q is not supported", block.Type)
 }
-
-// Public returns the public key.
-func (s *Signer) Public() crypto.PublicKey { return &s.key.PublicKey }
-
-// Hint identifies the key in bundles: the SHA-256 of the public key's PKIX
-// form, in base64, as cosign and sigstore-go write it.
-func (s *Signer) Hint() string { return s.hint }
 
 func hintOf(pub crypto.PublicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(pub)

@@ -83,7 +83,7 @@ func simpleSigning(ctx context.Context, place oci.Locator, image step.Digest, s 
 	if text, err = json.Marshal(p); err != nil {
 		return nil, "", err
 	}
-	raw, _, err := keypair{s}.SignData(ctx, text)
+	raw, _, err := s.pair.SignData(ctx, text)
 	return text, base64.StdEncoding.EncodeToString(raw), err
 }
 

@@ -6,16 +6,12 @@ package attest
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/sha256"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/sigstore/sigstore-go/pkg/sign"
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -36,9 +32,11 @@ const (
 )
 
 // Sign wraps a statement in a DSSE envelope with the payload type
-// evidence.PayloadType, signs it, and returns the Sigstore bundle v0.3 as JSON.
-// Signatures are deterministic (RFC 6979): the same key and statement give the
-// same bytes. What evidence.ParseStatement refuses is not signed.
+// evidence.PayloadType, signs it, and returns the Sigstore bundle v0.3 as JSON. Where
+// the signer has Services, it holds their certificate and timestamps; Log adds the
+// entries of logs. Without Services signatures are deterministic (RFC 6979): the same
+// key and statement give the same bytes. What evidence.ParseStatement refuses is not
+// signed.
 func Sign(ctx context.Context, s *Signer, statement []byte) ([]byte, error) {
 	st, err := evidence.ParseStatement(statement)
 	if err != nil {
@@ -46,21 +44,29 @@ func Sign(ctx context.Context, s *Signer, statement []byte) ([]byte, error) {
 	}
 	b, err := sign.Bundle(
 		&sign.DSSEData{Data: statement, PayloadType: evidence.PayloadType},
-		keypair{s}, sign.BundleOptions{Context: ctx})
+		s.pair, s.options(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("sign %s: %w", st.PredicateType, err)
 	}
+	text, err := encodeBundle(b)
+	if err != nil {
+		return nil, fmt.Errorf("sign %s: %w", st.PredicateType, err)
+	}
+	return text, nil
+}
+
+func encodeBundle(b *protobundle.Bundle) ([]byte, error) {
 	text, err := protojson.Marshal(b)
 	if err != nil {
-		return nil, fmt.Errorf("sign %s: encode bundle: %w", st.PredicateType, err)
+		return nil, fmt.Errorf("encode bundle: %w", err)
 	}
 	// protojson varies its white space on purpose; without any, bytes are stable.
 	var out bytes.Buffer
 	if err := json.Compact(&out, text); err != nil {
-		return nil, fmt.Errorf("sign %s: encode bundle: %w", st.PredicateType, err)
+		return nil, fmt.Errorf("encode bundle: %w", err)
 	}
 	if out.Len() > MaxBundle {
-		return nil, fmt.Errorf("sign %s: the bundle has %d bytes, more than the limit of %d", st.PredicateType, out.Len(), MaxBundle)
+		return nil, fmt.Errorf("the bundle has %d bytes, more than the limit of %d", out.Len(), MaxBundle)
 	}
 	return out.Bytes(), nil
 }
@@ -76,7 +82,7 @@ func SignImage(ctx context.Context, s *Signer, image step.Subject) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	return Sign(ctx, s, st)
+	return SignAndLog(ctx, s, st)
 }
 
 // Attach writes a bundle as a referrer of image, with the artifact type and the
@@ -96,38 +102,4 @@ func Attach(ctx context.Context, w oci.Writer, image v1.Descriptor, bundle []byt
 		return "", fmt.Errorf("attach %s: %w", predicateType, err)
 	}
 	return d, nil
-}
-
-// keypair is a Signer as sigstore-go wants it.
-type keypair struct{ *Signer }
-
-var _ sign.Keypair = keypair{}
-
-func (k keypair) GetHashAlgorithm() protocommon.HashAlgorithm {
-	return protocommon.HashAlgorithm_SHA2_256
-}
-
-func (k keypair) GetSigningAlgorithm() protocommon.PublicKeyDetails {
-	return protocommon.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256
-}
-
-func (k keypair) GetHint() []byte { return []byte(k.hint) }
-
-func (k keypair) GetKeyAlgorithm() string { return "ECDSA" }
-
-func (k keypair) GetPublicKey() crypto.PublicKey { return k.Public() }
-
-func (k keypair) GetPublicKeyPem() (string, error) {
-	der, err := x509.MarshalPKIXPublicKey(k.Public())
-	if err != nil {
-		return "", fmt.Errorf("encode public key: %w", err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: pemPublic, Bytes: der})), nil
-}
-
-func (k keypair) SignData(_ context.Context, data []byte) (signature, digest []byte, err error) {
-	sum := sha256.Sum256(data)
-	// No source of randomness asks crypto/ecdsa for the nonce of RFC 6979.
-	sig, err := k.key.Sign(nil, sum[:], crypto.SHA256)
-	return sig, sum[:], err
 }

@@ -97,7 +97,7 @@ func TestBundleIndependently(t *testing.T) {
 			t.Fatal(err)
 		}
 		material := root.NewTrustedPublicKeyMaterial(func(hint string) (root.TimeConstrainedVerifier, error) {
-			if hint != attester.Hint() {
+			if hint != attester.ID() {
 				t.Errorf("hint is %q", hint)
 			}
 			return root.NewExpiringKey(sv, time.Time{}, time.Time{}), nil
@@ -138,7 +138,7 @@ func independently(t testing.TB, b []byte, keys ...*attest.Signer) error {
 		if err != nil {
 			t.Fatal(err)
 		}
-		known[k.Hint()] = root.NewExpiringKey(sv, time.Time{}, time.Time{})
+		known[k.ID()] = root.NewExpiringKey(sv, time.Time{}, time.Time{})
 	}
 	sev, err := verify.NewVerifier(root.NewTrustedPublicKeyMaterialFromMapping(known), verify.WithNoObserverTimestamps())
 	if err != nil {
@@ -184,10 +184,10 @@ func TestForgedBundles(t *testing.T) {
 	}{
 		{"signed by a stranger", signed(t, evil, otherPayload), true, "not in the trust root"},
 		{"a stranger under the attester's hint", edit(t, signed(t, evil, otherPayload), func(p *protobundle.Bundle) {
-			p.GetVerificationMaterial().GetPublicKey().Hint = attester.Hint()
+			p.GetVerificationMaterial().GetPublicKey().Hint = attester.ID()
 		}), false, "not by attester"},
 		{"the attester's under the verifier's hint", edit(t, good, func(p *protobundle.Bundle) {
-			p.GetVerificationMaterial().GetPublicKey().Hint = verifier.Hint()
+			p.GetVerificationMaterial().GetPublicKey().Hint = verifier.ID()
 		}), false, "not by verifier"},
 		{"no hint", edit(t, good, func(p *protobundle.Bundle) { p.GetVerificationMaterial().GetPublicKey().Hint = "" }), true, "not in the trust root"},
 		{"swapped payload", edit(t, good, func(p *protobundle.Bundle) { p.GetDsseEnvelope().Payload = otherPayload }), false, "not by attester"},
@@ -281,7 +281,7 @@ func TestMade(t *testing.T) {
 	}
 	for name, b := range map[string][]byte{
 		"none": nil,
-		"hint": edit(t, good, func(p *protobundle.Bundle) { p.GetVerificationMaterial().GetPublicKey().Hint = verifier.Hint() }),
+		"hint": edit(t, good, func(p *protobundle.Bundle) { p.GetVerificationMaterial().GetPublicKey().Hint = verifier.ID() }),
 		"certificate": edit(t, good, func(p *protobundle.Bundle) {
 			p.VerificationMaterial.Content = &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: []byte("x")}}
 		}),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -39,7 +40,7 @@ type attestFlags struct {
 	record, inputs, to           string
 	from                         []string
 	overrides                    map[string]*string
-	key, passphraseFile          string
+	signer                       signerFlags
 	legacy, noCache              bool
 	eventsFD                     int
 }
@@ -88,8 +89,7 @@ What only the producer could know, such as test results, is signed as reported.`
 	fl.StringVar(&f.record, "run", "", "the runner's record, in which provenance is observed")
 	fl.StringVar(&f.inputs, "inputs", "", "inputs of the path as JSON; those in the record when empty")
 	fl.StringVar(&f.to, "to", "", "where the image goes: HOST/REPO[:TAG] or oci:DIR[:TAG]; HOST/REPO/ adds the image's name")
-	fl.StringVar(&f.key, "key", "", "the attester's private key; HOME/keys/attester.key when empty")
-	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "file with the key's passphrase (or PATHS_PASSPHRASE_FILE)")
+	f.signer.add(cmd, attest.RoleAttester)
 	fl.BoolVar(&f.legacy, "legacy-signature", false, "also write a cosign v2 signature tag (sha256-DIGEST.sig)")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, even if nothing has changed")
 	fl.IntVar(&f.eventsFD, "events-fd", 0, "descriptor for progress events")
@@ -315,17 +315,12 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 	if err != nil {
 		return res, 0, err
 	}
-	key := f.key
-	if key == "" {
-		// Whoever brings a key brings a trust root, too.
-		if _, err := attest.InitHome(a.host.Home, a.passphrase(f.passphraseFile)); err != nil {
-			return res, 0, err
-		}
-		key = filepath.Join(a.host.Home, filepath.FromSlash(attest.AttesterKey))
-	}
-	signer, err := attest.LoadSigner(key, a.passphrase(f.passphraseFile))
+	signer, err := a.signer(ctx, f.signer.fill(a.host), attest.AttesterKey, true)
 	if err != nil {
 		return res, 0, err
+	}
+	if f.legacy && signer.ByIdentity() {
+		return res, 0, step.Usagef("--legacy-signature: cosign 2 reads no certificates with entries of today's logs; sign with a key, or leave it out")
 	}
 	with := oci.WithTransport(a.transport())
 	dst, err := oci.Open(ctx, to, oci.WithCreate(), with)
@@ -470,25 +465,41 @@ func order(t evidence.Type) int {
 	return slices.IndexFunc(evidence.Types(), func(o evidence.Type) bool { return o.URI == t.URI })
 }
 
-// sign signs one statement, or finds the bundle that an earlier run signed with
-// the same key. A remembered bundle is verified like any other.
+// sign signs one statement, or finds the bundle that an earlier run signed with the
+// same key or identity. A remembered bundle is verified like any other. What is signed
+// is kept before it goes to any log, so that a log that fails, or this process, costs
+// no second signature.
 func (a *app) sign(ctx context.Context, signer *attest.Signer, s statement) ([]byte, bool, error) {
-	sum := sha256.Sum256(append([]byte(signer.Hint()+"\n"), s.bytes...))
+	sum := sha256.Sum256(append([]byte(signer.ID()+"\n"), s.bytes...))
 	file := filepath.Join(a.host.Home, "cache", string(step.ZoneAttest), "bundles", hex.EncodeToString(sum[:])+".json")
-	if b, err := bounded.ReadFile(file, attest.MaxBundle); err == nil && signer.Made(b, s.bytes) {
-		return b, true, nil
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	keep := func(b []byte) error {
+		if err := writeFile(file, b, 0o600); err != nil {
+			return fmt.Errorf("keep the signature: %w", err)
+		}
+		return nil
+	}
+	signed, err := bounded.ReadFile(file, attest.MaxBundle)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, false, err
 	}
-	b, err := attest.Sign(ctx, signer, s.bytes)
+	known := err == nil && signer.Made(signed, s.bytes)
+	if !known {
+		if signed, err = attest.Sign(ctx, signer, s.bytes); err != nil {
+			return nil, false, err
+		}
+		if err := keep(signed); err != nil {
+			return nil, false, err
+		}
+		forget(filepath.Dir(file), keepBundles)
+	}
+	logged, err := attest.Log(ctx, signer, signed)
 	if err != nil {
-		return nil, false, err
+		return nil, false, fmt.Errorf("%s is signed, but not logged: %w\n  fix: run this again; it sends the same signature", s.typ.Name, err)
 	}
-	if err := writeFile(file, b, 0o600); err != nil {
-		return nil, false, fmt.Errorf("keep the signature: %w", err)
+	if !bytes.Equal(logged, signed) {
+		return logged, false, keep(logged)
 	}
-	forget(filepath.Dir(file), keepBundles)
-	return b, false, nil
+	return logged, known, nil
 }
 
 // keepBundles is how many signatures are remembered.

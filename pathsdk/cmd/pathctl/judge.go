@@ -64,11 +64,7 @@ func (a *app) newJudge(ctx context.Context, f *verifyFlags) (*judge, error) {
 		}
 	}
 	if f.attest {
-		key := f.key
-		if key == "" {
-			key = filepath.Join(a.host.Home, filepath.FromSlash(attest.VerifierKey))
-		}
-		if j.signer, err = attest.LoadSigner(key, a.passphrase(f.passphraseFile)); err != nil {
+		if j.signer, err = a.signer(ctx, f.signer, attest.VerifierKey, false); err != nil {
 			return nil, err
 		}
 	}
@@ -201,7 +197,7 @@ func (j *judge) attachVSA(ctx context.Context, e examined, v policy.Verdict) err
 	if err != nil {
 		return err
 	}
-	bundle, err := attest.Sign(ctx, j.signer, st)
+	bundle, err := attest.SignAndLog(ctx, j.signer, st)
 	if err != nil {
 		return err
 	}

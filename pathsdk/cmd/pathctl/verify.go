@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/policy"
 	"github.com/pavedpaths/paths/pathsdk/run"
@@ -74,18 +75,17 @@ func (f *policyFlags) values() (map[string]any, error) {
 // verifyFlags are the verifier's. It reads evidence from the image's own place,
 // and everything that it trusts from this machine.
 type verifyFlags struct {
-	policy         policyFlags
-	trust          string
-	waivers        string
-	deep           bool
-	out            string
-	attest         bool
-	key            string
-	passphraseFile string
-	report         string
-	evidence       string
-	timings        string
-	eventsFD       int
+	policy   policyFlags
+	trust    string
+	waivers  string
+	deep     bool
+	out      string
+	attest   bool
+	signer   signerFlags
+	report   string
+	evidence string
+	timings  string
+	eventsFD int
 }
 
 func newVerify(a *app) *cobra.Command {
@@ -129,8 +129,7 @@ Exit code 0 means that all passed, 3 that the policy refused, with the reasons.`
 	fl.StringVar(&f.evidence, "evidence", "", "write each predicate that the verdict rests on to this folder, as TYPE-REFERRER.json")
 	fl.StringVar(&f.timings, "timings", "", "timings of a run, for the report")
 	fl.BoolVar(&f.attest, "attest", false, "sign the verdict as a VSA and attach it to the image")
-	fl.StringVar(&f.key, "key", "", "the verifier's private key; HOME/keys/verifier.key when empty")
-	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "file with the key's passphrase (or PATHS_PASSPHRASE_FILE)")
+	f.signer.add(cmd, attest.RoleVerifier)
 	fl.IntVar(&f.eventsFD, "events-fd", 0, "descriptor for progress events")
 	_ = fl.MarkHidden("events-fd")
 	_ = fl.MarkHidden("timings")

@@ -24,6 +24,13 @@ type Host struct {
 	// PassphraseFile names the file with the passphrase of the keys:
 	// PATHS_PASSPHRASE_FILE.
 	PassphraseFile string
+	// SigningConfig, TrustedRoot and IdentityTokenFile name the files for signing by
+	// identity: PATHS_SIGNING_CONFIG, PATHS_TRUSTED_ROOT, PATHS_IDENTITY_TOKEN_FILE.
+	SigningConfig     string
+	TrustedRoot       string
+	IdentityTokenFile string
+	// GitHub is where identity tokens come from in a job of GitHub Actions.
+	GitHub GitHub
 	// Terminal is true if progress may be drawn, Color if it may be coloured.
 	Terminal bool
 	Color    bool
@@ -52,9 +59,15 @@ func CLI() (Host, error) {
 		return Host{}, fmt.Errorf("find my own binary: %w", err)
 	}
 	h := Host{
-		Home:            os.Getenv("PATHS_HOME"),
-		Self:            self,
-		PassphraseFile:  os.Getenv("PATHS_PASSPHRASE_FILE"),
+		Home:           os.Getenv("PATHS_HOME"),
+		Self:           self,
+		PassphraseFile: os.Getenv("PATHS_PASSPHRASE_FILE"),
+
+		SigningConfig:     os.Getenv("PATHS_SIGNING_CONFIG"),
+		TrustedRoot:       os.Getenv("PATHS_TRUSTED_ROOT"),
+		IdentityTokenFile: os.Getenv("PATHS_IDENTITY_TOKEN_FILE"),
+		GitHub:            GitHub{URL: os.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), Token: os.Getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")},
+
 		OTLPEndpoint:    first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
 		Traceparent:     os.Getenv("TRACEPARENT"),
 		Tracestate:      os.Getenv("TRACESTATE"),

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pavedpaths/paths/pathsdk/attest"
+	"github.com/pavedpaths/paths/pathsdk/run/host"
+	"github.com/pavedpaths/paths/pathsdk/step"
+)
+
+// signerFlags say who signs: a private key, or an identity for which a Sigstore gives
+// short-lived certificates. Only verbs that sign have them.
+type signerFlags struct {
+	key, passphraseFile                       string
+	signingConfig, trustedRoot, identityToken string
+}
+
+func (f *signerFlags) add(cmd *cobra.Command, role string) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.key, "key", "", "the "+role+"'s private key; HOME/keys/"+role+".key when empty")
+	or := func(variable string) string {
+		if role != attest.RoleAttester {
+			return ""
+		}
+		return " (or " + variable + ")"
+	}
+	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "file with the key's passphrase (or PATHS_PASSPHRASE_FILE)")
+	fl.StringVar(&f.signingConfig, "signing-config", "", "Sigstore's SigningConfig: the services that vouch for signatures"+or("PATHS_SIGNING_CONFIG"))
+	fl.StringVar(&f.trustedRoot, "trusted-root", "", "Sigstore's TrustedRoot that belongs to it"+or("PATHS_TRUSTED_ROOT"))
+	fl.StringVar(&f.identityToken, "identity-token", "", "file with an OIDC token, whose identity signs in place of a key"+or("PATHS_IDENTITY_TOKEN_FILE")+"; a GitHub job's own when empty")
+}
+
+// fill takes from the environment what no flag says. Only the attester does: the
+// verifier of the same run must not sign as the same identity unasked.
+func (f signerFlags) fill(h host.Host) signerFlags {
+	for _, from := range []struct {
+		to  *string
+		env string
+	}{{&f.signingConfig, h.SigningConfig}, {&f.trustedRoot, h.TrustedRoot}} {
+		if *from.to == "" {
+			*from.to = from.env
+		}
+	}
+	if f.identityToken == "" && f.key == "" {
+		f.identityToken = h.IdentityTokenFile
+	}
+	return f
+}
+
+// signer is who signs. Keys are made on the way when make is set and none is named:
+// whoever brings a key, or an identity, brings a trust root, too.
+func (a *app) signer(ctx context.Context, f signerFlags, defaultKey string, make bool) (*attest.Signer, error) {
+	if f.key != "" && f.identityToken != "" {
+		return nil, step.Usagef("--key and --identity-token: a key or an identity signs; leave one of them out")
+	}
+	if (f.signingConfig == "") != (f.trustedRoot == "") {
+		return nil, step.Usagef("--signing-config and --trusted-root belong together: give both")
+	}
+	var services *attest.Services
+	if f.signingConfig != "" {
+		var err error
+		if services, err = attest.LoadServices(f.signingConfig, f.trustedRoot, a.transport()); err != nil {
+			return nil, err
+		}
+	}
+	token := a.token(f.identityToken)
+	if f.key == "" && token != nil && services != nil {
+		return attest.NewIdentitySigner(ctx, services, token)
+	}
+	if f.identityToken != "" {
+		return nil, step.Usagef("--identity-token needs a certificate authority: give --signing-config and --trusted-root")
+	}
+	if f.key == "" && services != nil {
+		return nil, step.Usagef("a signing configuration, and nobody who signs: give --identity-token, or --key\n" +
+			"  fix: in a GitHub job, let the job have the permission id-token: write")
+	}
+	if f.key == "" {
+		if make {
+			if _, err := attest.InitHome(a.host.Home, a.passphrase(f.passphraseFile)); err != nil {
+				return nil, err
+			}
+		}
+		f.key = filepath.Join(a.host.Home, filepath.FromSlash(defaultKey))
+	}
+	s, err := attest.LoadSigner(f.key, a.passphrase(f.passphraseFile))
+	if err != nil {
+		return nil, err
+	}
+	return s.With(services), nil
+}
+
+// audience is whom identity tokens are for: Sigstore's certificate authorities.
+const audience = "sigstore"
+
+// token is where identity tokens come from; nil for nowhere.
+func (a *app) token(file string) attest.Token {
+	switch {
+	case file != "":
+		// Read each time: who projects it there renews it.
+		return func(context.Context) (string, error) {
+			b, err := host.ReadToken(file)
+			return strings.TrimSpace(string(b)), err
+		}
+	case a.host.GitHub.Token != "":
+		return func(ctx context.Context) (string, error) {
+			t, err := a.host.GitHub.IdentityToken(ctx, a.transport(), audience)
+			if err != nil {
+				return "", fmt.Errorf("ask GitHub for an identity token: %w", err)
+			}
+			return t, nil
+		}
+	}
+	return nil
+}

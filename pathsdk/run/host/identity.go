@@ -1,0 +1,67 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/pavedpaths/paths/pathsdk/internal/bounded"
+)
+
+// maxToken bounds an identity token.
+const maxToken = 64 << 10
+
+// ReadToken reads an identity token that a platform has put into a file, as Kubernetes,
+// SPIFFE and Buildkite's agents do.
+func ReadToken(file string) ([]byte, error) {
+	b, err := bounded.ReadFile(file, maxToken)
+	if err != nil {
+		return nil, fmt.Errorf("identity token: %w", err)
+	}
+	return b, nil
+}
+
+// GitHub is how a job of GitHub Actions gets identity tokens; it has this only with
+// the permission id-token: write.
+type GitHub struct {
+	// URL and Token are ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN.
+	URL   string
+	Token string
+}
+
+// IdentityToken asks GitHub for an OIDC token with an audience.
+func (g GitHub) IdentityToken(ctx context.Context, transport http.RoundTripper, audience string) (string, error) {
+	u, err := url.Parse(g.URL)
+	if err != nil || u.Host == "" {
+		return "", errors.New("ACTIONS_ID_TOKEN_REQUEST_URL is no URL")
+	}
+	q := u.Query()
+	q.Set("audience", audience)
+	u.RawQuery = q.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+g.Token)
+	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("it answers %s", resp.Status)
+	}
+	var answer struct {
+		Value string `json:"value"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxToken)).Decode(&answer); err != nil || answer.Value == "" {
+		return "", errors.New("its answer holds no token")
+	}
+	return answer.Value, nil
+}
