@@ -1,25 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/catalog"
@@ -96,6 +89,7 @@ What only the producer could know, such as test results, is signed as reported.`
 	_ = fl.MarkHidden("events-fd")
 	_ = cmd.MarkFlagRequired("to")
 	addInputs(cmd, f.overrides, func(in step.Field) bool { return in.Local })
+	cmd.AddCommand(newResume(a))
 	return cmd
 }
 
@@ -277,15 +271,6 @@ func attestInputs(f *attestFlags) (map[string]json.RawMessage, error) {
 	return inputs, nil
 }
 
-// statement is one piece of evidence about to be signed.
-type statement struct {
-	typ     evidence.Type
-	tier    evidence.Tier
-	subject step.Subject
-	on      []oci.Image // the images that the referrer hangs on
-	bytes   []byte
-}
-
 // signAll signs what is new, publishes image and evidence, and counts the new
 // signatures.
 func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, created time.Time, records []provenance.NodeRecord) (attested, int, error) {
@@ -322,8 +307,7 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 	if f.legacy && signer.ByIdentity() {
 		return res, 0, step.Usagef("--legacy-signature: cosign 2 reads no certificates with entries of today's logs; sign with a key, or leave it out")
 	}
-	with := oci.WithTransport(a.transport())
-	dst, err := oci.Open(ctx, to, oci.WithCreate(), with)
+	dst, err := oci.Open(ctx, to, oci.WithCreate(), oci.WithTransport(a.transport()))
 	if err != nil {
 		return res, 0, err
 	}
@@ -331,62 +315,22 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 	if err := oci.Copy(ctx, dst, staging, image, ""); err != nil {
 		return res, 0, err
 	}
-	fresh, err := a.attachAll(ctx, signer, statements, dst, created, &res)
-	if err != nil {
-		return res, fresh, err
+	named := to
+	if to.IsLayout() { // whoever resumes may stand elsewhere
+		if to.Dir, err = filepath.Abs(to.Dir); err != nil {
+			return res, 0, err
+		}
 	}
-	if err := oci.Settle(ctx, dst); err != nil {
-		return res, fresh, err
-	}
+	p := publication{To: to.Place(), Tag: tagOf(to), Image: image, Created: created, Evidence: statements}
 	if f.legacy {
 		for _, im := range images {
-			if _, err := attest.WriteLegacySignature(ctx, to, im.Digest, signer, with); err != nil {
-				return res, fresh, err
-			}
+			p.Legacy = append(p.Legacy, im.Digest)
 		}
 	}
-	if err := oci.Tag(ctx, dst, image, tagOf(to)); err != nil {
-		return res, fresh, err
-	}
-	to.Tag, to.Digest = "", image
-	res.Reference = to.String()
-	return res, fresh, nil
-}
-
-// attaching bounds how many statements are on their way to a registry at once.
-const attaching = 8
-
-// attachAll signs and attaches every statement, several at once, and counts the new
-// signatures.
-func (a *app) attachAll(ctx context.Context, signer *attest.Signer, statements []statement, dst oci.Writer, created time.Time, res *attested) (int, error) {
-	items := make([][]attestedItem, len(statements))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(attaching)
-	for i, s := range statements {
-		g.Go(func() error {
-			bundle, cached, err := a.sign(ctx, signer, s)
-			if err != nil {
-				return err
-			}
-			for _, im := range s.on {
-				d, err := attest.Attach(ctx, dst, im.Descriptor, bundle, s.typ.URI, created)
-				if err != nil {
-					return err
-				}
-				items[i] = append(items[i], attestedItem{Type: s.typ.URI, Subject: im.Digest, Tier: string(s.tier), Digest: d, Cached: cached})
-			}
-			return nil
-		})
-	}
-	err := g.Wait()
-	fresh := 0
-	for _, list := range items {
-		if len(list) > 0 && !list[0].Cached {
-			fresh++
-		}
-		res.Evidence = append(res.Evidence, list...)
-	}
-	return fresh, err
+	res, fresh, err := a.publish(ctx, signer, p)
+	named.Tag, named.Digest = "", image
+	res.Reference = named.String()
+	return res, fresh, err
 }
 
 // tagOf is the tag that an image gets: the caller's, or latest in a layout, so
@@ -396,131 +340,6 @@ func tagOf(l oci.Locator) string {
 		return "latest"
 	}
 	return l.Tag
-}
-
-// statementsOf gives each piece of evidence its tier by where it was made: the
-// producer's claims are reported, whatever they say of themselves.
-func statementsOf(c claims.Claims, images []oci.Image, records []provenance.NodeRecord) ([]statement, error) {
-	by := map[step.Digest]oci.Image{}
-	for _, im := range images {
-		by[im.Digest] = im
-	}
-	var all []statement
-	add := func(e step.Evidence, tier func(evidence.Type) evidence.Tier) error {
-		t, ok := evidence.Lookup(e.Type)
-		if !ok {
-			return fmt.Errorf("evidence of unknown type %.100q", e.Type)
-		}
-		if e.Subject == nil {
-			return fmt.Errorf("%s names no subject", t.Name)
-		}
-		s := statement{typ: t, tier: tier(t), subject: *e.Subject}
-		if im, ok := by[s.subject.Digest]; ok {
-			s.on = []oci.Image{im}
-		} else {
-			s.on = images // about the source, for instance
-		}
-		var err error
-		s.bytes, err = evidence.New(t, e.Predicate, s.subject, s.tier)
-		all = append(all, s)
-		return err
-	}
-	for _, im := range images {
-		sig, err := evidence.SignatureV1{}.Encode()
-		if err != nil {
-			return nil, err
-		}
-		e := step.Evidence{Type: evidence.Signature.URI, Predicate: sig, Subject: &step.Subject{Name: c.Name, Digest: im.Digest}}
-		if err := add(e, func(t evidence.Type) evidence.Tier { return tierOf(step.ZoneAttest, t) }); err != nil {
-			return nil, err
-		}
-	}
-	for _, rec := range records {
-		for _, e := range rec.Evidence {
-			if e.Subject == nil {
-				e.Subject = &rec.Subject
-			}
-			if err := add(e, func(t evidence.Type) evidence.Tier { return tierOf(rec.Zone, t) }); err != nil {
-				return nil, fmt.Errorf("%s: %w", rec.ID, err)
-			}
-		}
-	}
-	for _, report := range c.Reports {
-		for _, e := range report.Evidence {
-			// A producer reports on its source and its tests. What the attester
-			// derives and observes itself, it takes from nobody.
-			if e.Type != evidence.TestResult.URI {
-				return nil, fmt.Errorf("claims: step %s reports %.100q; a producer's evidence is %s only", report.Step, e.Type, evidence.TestResult.URI)
-			}
-			if err := add(e, func(evidence.Type) evidence.Tier { return evidence.Reported }); err != nil {
-				return nil, fmt.Errorf("claims of step %s: %w", report.Step, err)
-			}
-		}
-	}
-	sort.SliceStable(all, func(i, j int) bool { return order(all[i].typ) < order(all[j].typ) })
-	return all, nil
-}
-
-func order(t evidence.Type) int {
-	return slices.IndexFunc(evidence.Types(), func(o evidence.Type) bool { return o.URI == t.URI })
-}
-
-// sign signs one statement, or finds the bundle that an earlier run signed with the
-// same key or identity. A remembered bundle is verified like any other. What is signed
-// is kept before it goes to any log, so that a log that fails, or this process, costs
-// no second signature.
-func (a *app) sign(ctx context.Context, signer *attest.Signer, s statement) ([]byte, bool, error) {
-	sum := sha256.Sum256(append([]byte(signer.ID()+"\n"), s.bytes...))
-	file := filepath.Join(a.host.Home, "cache", string(step.ZoneAttest), "bundles", hex.EncodeToString(sum[:])+".json")
-	keep := func(b []byte) error {
-		if err := writeFile(file, b, 0o600); err != nil {
-			return fmt.Errorf("keep the signature: %w", err)
-		}
-		return nil
-	}
-	signed, err := bounded.ReadFile(file, attest.MaxBundle)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, false, err
-	}
-	known := err == nil && signer.Made(signed, s.bytes)
-	if !known {
-		if signed, err = attest.Sign(ctx, signer, s.bytes); err != nil {
-			return nil, false, err
-		}
-		if err := keep(signed); err != nil {
-			return nil, false, err
-		}
-		forget(filepath.Dir(file), keepBundles)
-	}
-	logged, err := attest.Log(ctx, signer, signed)
-	if err != nil {
-		return nil, false, fmt.Errorf("%s is signed, but not logged: %w\n  fix: run this again; it sends the same signature", s.typ.Name, err)
-	}
-	if !bytes.Equal(logged, signed) {
-		return logged, false, keep(logged)
-	}
-	return logged, known, nil
-}
-
-// keepBundles is how many signatures are remembered.
-const keepBundles = 512
-
-// forget removes the oldest files of a folder beyond a number.
-func forget(dir string, keep int) {
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) <= keep {
-		return
-	}
-	age := map[string]time.Time{}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
-			age[e.Name()] = info.ModTime()
-		}
-	}
-	slices.SortFunc(entries, func(x, y fs.DirEntry) int { return age[y.Name()].Compare(age[x.Name()]) })
-	for _, e := range entries[keep:] {
-		_ = os.Remove(filepath.Join(dir, e.Name()))
-	}
 }
 
 // createdOf is the time on referrers: the image's own, so that the same evidence

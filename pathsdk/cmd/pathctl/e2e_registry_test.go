@@ -218,3 +218,34 @@ func TestE2ELastingFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestE2EResume: what a registry's outage left pending is ended without the service,
+// its source or the producer's zones: everything that it takes is written down.
+func TestE2EResume(t *testing.T) {
+	h := newHarbour(t)
+	reg := newTestRegistry(t, true)
+	repo := reg.Repo("team/hello")
+	var puts atomic.Int32
+	reg.Inject(regtest.Fault{Times: regtest.Always, Do: regtest.Status(503), Match: func(r *http.Request) bool {
+		// The image itself arrives, its evidence does not.
+		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") && puts.Add(1) > 1
+	}})
+	h.ship(t, repo+":v1").says(t, "ship", 1, "503")
+	runProcess(t, h.home, "attest", "resume", "--list").says(t, "the list", 0)
+	if r := runProcess(t, h.home, "attest", "resume", "--list"); !strings.Contains(r.stdout, repo+"@"+string(h.image)) {
+		t.Errorf("the list does not name the image:\n%s", r.stdout)
+	}
+	runProcess(t, h.home, "attest", "resume").says(t, "resume while it lasts", 1, "503")
+	if _, err := oci.Resolve(t.Context(), oci.Locator{Repository: repo, Tag: "v1"}); err == nil {
+		t.Error("the tag is there before the evidence")
+	}
+	reg.Heal()
+	if r := runProcess(t, h.home, "attest", "resume"); r.code != 0 || !strings.Contains(r.stdout, "published") {
+		t.Fatalf("resume: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := runProcess(t, h.home, "attest", "resume"); r.code != 0 || !strings.Contains(r.stdout, "nothing is pending") {
+		t.Errorf("resume again: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	h.ship(t, repo+":v1").says(t, "ship after all", 0)
+	h.arrived(t, repo)
+}
