@@ -88,7 +88,7 @@ func (f *Found) read(ctx context.Context, s oci.Store, t *Trust, seen *checked) 
 		return
 	}
 	if sub := r.v.Statement.Subject.Digest; sub != f.Image && f.PredicateType != evidence.TestResult.URI {
-		f.Err = fmt.Errorf("the statement is about %s, but it hangs on %s", sub, f.Image)
+		f.Err = refuse(RefusedSubject, fmt.Errorf("the statement is about %s, but it hangs on %s", sub, f.Image))
 		return
 	}
 	f.Verified = r.v
@@ -129,7 +129,7 @@ func (c *checked) result(id blobID) *result {
 func (r *result) check(ctx context.Context, s oci.Store, t *Trust, layer v1.Descriptor) {
 	b, err := oci.ReadBlob(ctx, s, layer, MaxBundle)
 	if err != nil {
-		r.err = fmt.Errorf("read bundle: %w", err)
+		r.err = refuse(RefusedUnreadable, fmt.Errorf("read bundle: %w", err))
 		return
 	}
 	v, err := check(t, b)
@@ -143,20 +143,20 @@ func (r *result) check(ctx context.Context, s oci.Store, t *Trust, layer v1.Desc
 func bundleOf(ctx context.Context, s oci.Store, d, image step.Digest) (v1.Descriptor, error) {
 	m, err := s.Manifest(ctx, d)
 	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("read referrer: %w", err)
+		return v1.Descriptor{}, refuse(RefusedUnreadable, fmt.Errorf("read referrer: %w", err))
 	}
 	c, err := m.Content()
 	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("read referrer: %w", err)
+		return v1.Descriptor{}, refuse(RefusedUnreadable, fmt.Errorf("read referrer: %w", err))
 	}
 	if c.ArtifactType != BundleType {
-		return v1.Descriptor{}, fmt.Errorf("%w: artifact type %.80q", errNoBundle, c.ArtifactType)
+		return v1.Descriptor{}, refuse(RefusedNoBundle, fmt.Errorf("%w: artifact type %.80q", errNoBundle, c.ArtifactType))
 	}
 	if c.Subject == nil || oci.Digest(*c.Subject) != image {
-		return v1.Descriptor{}, fmt.Errorf("the referrer's subject is not %s, which it is listed for", image)
+		return v1.Descriptor{}, refuse(RefusedSubject, fmt.Errorf("the referrer's subject is not %s, which it is listed for", image))
 	}
 	if len(c.Layers) != 1 || string(c.Layers[0].MediaType) != BundleType {
-		return v1.Descriptor{}, fmt.Errorf("the referrer has %d layers, want one of type %s", len(c.Layers), BundleType)
+		return v1.Descriptor{}, refuse(RefusedMalformed, fmt.Errorf("the referrer has %d layers, want one of type %s", len(c.Layers), BundleType))
 	}
 	return c.Layers[0], nil
 }

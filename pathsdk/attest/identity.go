@@ -59,6 +59,7 @@ type trustedIdentity struct {
 	TrustedSigner
 	want     verify.CertificateIdentity
 	verifier *verify.Verifier
+	material root.TrustedMaterial
 }
 
 // newTrustedIdentity reads the Sigstore's trusted root.
@@ -67,7 +68,7 @@ func newTrustedIdentity(s TrustedSigner, trustedRoot []byte) (*trustedIdentity, 
 	if err != nil {
 		return nil, fmt.Errorf("not a Sigstore trusted root: %w", err)
 	}
-	t := &trustedIdentity{TrustedSigner: s}
+	t := &trustedIdentity{TrustedSigner: s, material: material}
 	pattern := ""
 	if s.Identity.SubjectRegexp != "" {
 		// Compiled alone first: what closes our group must not open another.
@@ -134,7 +135,7 @@ func certifiedBy(b *bundle.Bundle) (certificate.Summary, error) {
 func (t *Trust) candidates(b *bundle.Bundle) ([]candidate, *Certified, error) {
 	named, err := certifiedBy(b)
 	if err != nil {
-		return nil, nil, fmt.Errorf("certificate: %w", err)
+		return nil, nil, refuse(RefusedMalformed, fmt.Errorf("certificate: %w", err))
 	}
 	who := &Certified{Issuer: named.Issuer, Subject: named.SubjectAlternativeName}
 	var found []candidate
@@ -144,7 +145,7 @@ func (t *Trust) candidates(b *bundle.Bundle) ([]candidate, *Certified, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, who, fmt.Errorf("%w: nobody there is %.200q by issuer %.200q", ErrUnknownSigner, who.Subject, who.Issuer)
+		return nil, who, refuse(RefusedUnknownSigner, fmt.Errorf("%w: nobody there is %.200q by issuer %.200q", ErrUnknownSigner, who.Subject, who.Issuer))
 	}
 	return found, who, nil
 }
@@ -153,5 +154,44 @@ func (t *Trust) candidates(b *bundle.Bundle) ([]candidate, *Certified, error) {
 func (t *trustedIdentity) verify(b *bundle.Bundle) error {
 	// Collect compares the statement's subject with the image.
 	_, err := t.verifier.Verify(b, verify.NewPolicy(verify.WithoutArtifactUnsafe(), verify.WithCertificateIdentity(t.want)))
-	return err
+	if err == nil {
+		return nil
+	}
+	return refuse(t.why(b), err)
+}
+
+// why finds out what the verifier has refused. Its errors are texts, so it is asked
+// once more for each part.
+func (t *trustedIdentity) why(b *bundle.Bundle) Code {
+	content, err := b.VerificationContent()
+	if err != nil || content.Certificate() == nil {
+		return RefusedMalformed
+	}
+	cert := content.Certificate()
+	if _, err := verify.VerifyLeafCertificate(cert.NotBefore, cert, t.material); err != nil {
+		return RefusedCertificate
+	}
+	entries, err := b.TlogEntries()
+	if err != nil {
+		return RefusedMalformed
+	}
+	for _, e := range entries {
+		if at := e.IntegratedTime(); at.Unix() > 0 && (at.Before(cert.NotBefore) || at.After(cert.NotAfter)) {
+			return RefusedExpired
+		}
+	}
+	logged, err := t.verifier.VerifyTransparencyLogInclusion(b)
+	if err != nil {
+		return RefusedNoLog
+	}
+	times, err := t.verifier.VerifyObserverTimestamps(b, logged)
+	if err != nil {
+		return RefusedNoTime
+	}
+	for _, at := range times {
+		if _, err := verify.VerifyLeafCertificate(at.Timestamp, cert, t.material); err != nil {
+			return RefusedExpired
+		}
+	}
+	return RefusedSignature
 }

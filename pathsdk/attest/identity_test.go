@@ -194,31 +194,31 @@ func TestForgedIdentity(t *testing.T) {
 		name  string
 		trust *attest.Trust
 		forge func(*protobundle.Bundle)
-		want  string
+		code  attest.Code
 	}{
-		{"of another Sigstore", required, func(b *protobundle.Bundle) { proto.Reset(b); proto.Merge(b, other.bundle(t, subject, issuer, st, now)) }, ""},
-		{"another Sigstore's certificate", required, func(b *protobundle.Bundle) { b.VerificationMaterial.Content = foreign.Content }, ""},
-		{"another Sigstore's log", required, func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = foreign.TlogEntries }, ""},
+		{"of another Sigstore", required, func(b *protobundle.Bundle) { proto.Reset(b); proto.Merge(b, other.bundle(t, subject, issuer, st, now)) }, attest.RefusedCertificate},
+		{"another Sigstore's certificate", required, func(b *protobundle.Bundle) { b.VerificationMaterial.Content = foreign.Content }, attest.RefusedCertificate},
+		{"another Sigstore's log", required, func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = foreign.TlogEntries }, attest.RefusedNoLog},
 		{"another Sigstore's time", none, func(b *protobundle.Bundle) {
 			b.VerificationMaterial.TimestampVerificationData = foreign.TimestampVerificationData
-		}, ""},
-		{"no log", required, func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }, "log"},
-		{"no time", none, func(b *protobundle.Bundle) { b.VerificationMaterial.TimestampVerificationData = nil }, "time"},
+		}, attest.RefusedNoTime},
+		{"no log", required, func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }, attest.RefusedNoLog},
+		{"no time", none, func(b *protobundle.Bundle) { b.VerificationMaterial.TimestampVerificationData = nil }, attest.RefusedNoTime},
 		{"another payload", required, func(b *protobundle.Bundle) {
 			b.GetDsseEnvelope().Payload = statement(t, evidence.Vulns, imageDigest, evidence.Observed)
-		}, ""},
-		{"another signature", required, func(b *protobundle.Bundle) { b.GetDsseEnvelope().Signatures[0].Sig[10] ^= 1 }, ""},
+		}, attest.RefusedSignature},
+		{"another signature", required, func(b *protobundle.Bundle) { b.GetDsseEnvelope().Signatures[0].Sig[10] ^= 1 }, attest.RefusedNoLog},
 		{"logged before the certificate", required, func(b *protobundle.Bundle) {
 			proto.Reset(b)
 			proto.Merge(b, s.bundle(t, subject, issuer, st, now.Add(-24*time.Hour)))
 			b.VerificationMaterial.TimestampVerificationData = nil
-		}, ""},
+		}, attest.RefusedExpired},
 		{"logged after the certificate", required, func(b *protobundle.Bundle) {
 			proto.Reset(b)
 			proto.Merge(b, s.bundle(t, subject, issuer, st, now.Add(24*time.Hour)))
 			b.VerificationMaterial.TimestampVerificationData = nil
-		}, ""},
-		{"an old media type", required, func(b *protobundle.Bundle) { b.MediaType = "application/vnd.dev.sigstore.bundle+json;version=0.2" }, ""},
+		}, attest.RefusedExpired},
+		{"an old media type", required, func(b *protobundle.Bundle) { b.MediaType = "application/vnd.dev.sigstore.bundle+json;version=0.2" }, attest.RefusedMalformed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := s.bundle(t, subject, issuer, st, now)
@@ -228,8 +228,8 @@ func TestForgedIdentity(t *testing.T) {
 			tt.forge(b)
 			_, err := attest.Verify(tt.trust, encode(t, b))
 			// Somebody in the trust root is named, so it is no stranger's.
-			if err == nil || errors.Is(err, attest.ErrUnknownSigner) || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want an error with %q", err, tt.want)
+			if err == nil || errors.Is(err, attest.ErrUnknownSigner) || attest.CodeOf(err) != tt.code {
+				t.Errorf("got %v with code %q, want code %q", err, attest.CodeOf(err), tt.code)
 			}
 		})
 	}

@@ -53,7 +53,7 @@ func check(t *Trust, b []byte) (Verified, error) {
 	var v Verified
 	bun, payload, err := parseBundle(b)
 	if err != nil {
-		return v, err
+		return v, refuse(RefusedMalformed, err)
 	}
 	// Read before it is verified, so that reports can name what is refused.
 	st, stErr := evidence.ParseStatement(payload)
@@ -66,10 +66,10 @@ func check(t *Trust, b []byte) (Verified, error) {
 	// The media type is not signed. Older versions have other rules, and none of
 	// our signers writes one.
 	if bun.MediaType != BundleType {
-		return v, fmt.Errorf("bundle: media type is %.80q, want %s", bun.MediaType, BundleType)
+		return v, refuse(RefusedMalformed, fmt.Errorf("bundle: media type is %.80q, want %s", bun.MediaType, BundleType))
 	}
 	if stErr != nil {
-		return v, fmt.Errorf("bundle: %w", stErr)
+		return v, refuse(RefusedMalformed, fmt.Errorf("bundle: %w", stErr))
 	}
 	if v.Signer, err = signedBy(bun, candidates); err != nil {
 		return v, fmt.Errorf("bundle: %w", err)
@@ -100,7 +100,7 @@ func (t *Trust) claimedBy(b *bundle.Bundle) ([]candidate, *Certified, error) {
 	}
 	s, ok := t.signers[m.PublicKey.GetHint()]
 	if !ok {
-		return nil, nil, fmt.Errorf("%w: no key there has the hint %.64q", ErrUnknownSigner, m.PublicKey.GetHint())
+		return nil, nil, refuse(RefusedUnknownSigner, fmt.Errorf("%w: no key there has the hint %.64q", ErrUnknownSigner, m.PublicKey.GetHint()))
 	}
 	return []candidate{{s, t.verifySignature}}, nil, nil
 }
@@ -123,7 +123,7 @@ func signedBy(b *bundle.Bundle, candidates []candidate) (TrustedSigner, error) {
 		return signers[0], nil
 	}
 	// They may have different roles, and nobody could say which counts.
-	return signers[0], fmt.Errorf("%s and %s of the trust root have both signed it: let their subjects exclude each other", signers[0].Name, signers[1].Name)
+	return signers[0], refuse(RefusedAmbiguousSigner, fmt.Errorf("%s and %s of the trust root have both signed it: let their subjects exclude each other", signers[0].Name, signers[1].Name))
 }
 
 // verifySignature is what sigstore-go's Verifier does for a bundle that is
@@ -140,7 +140,7 @@ func (t *Trust) verifySignature(b *bundle.Bundle) error {
 	if err != nil {
 		return err
 	}
-	return verify.VerifySignature(sig, key, t.material)
+	return refuse(RefusedSignature, verify.VerifySignature(sig, key, t.material))
 }
 
 // parseBundle reads a bundle with a DSSE envelope around a statement, and
