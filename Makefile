@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test e2e engine engine-down e2e-dagger bench bench-dagger fuzz lint gen clean
+.PHONY: help build ship test e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust bench bench-dagger fuzz lint gen clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,15 @@ engine-down: ## stop the engine that make engine started
 
 e2e-dagger: build ## end-to-end: modules on a real engine, as consumers use them
 	@scripts/e2e-dagger.sh
+
+sigstore: ## start a Sigstore for tests on loopback, and print what to export
+	@scripts/sigstore.sh up
+
+sigstore-down: ## stop the Sigstore that make sigstore started
+	@scripts/sigstore.sh down
+
+e2e-trust: build ## end-to-end: sign by identity on a real Sigstore, as its verifiers see it
+	@scripts/e2e-trust.sh
 
 bench-dagger: build ## the modules' overhead, beside pathctl and hand-written steps
 	@scripts/bench-dagger.sh

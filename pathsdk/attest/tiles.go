@@ -3,6 +3,7 @@ package attest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	tilespb "github.com/sigstore/rekor-tiles/v2/pkg/generated/protobuf"
 	"github.com/sigstore/sigstore-go/pkg/sign"
@@ -26,8 +28,8 @@ const (
 	retries = 5
 	// trying bounds one of those tries.
 	trying = 10 * time.Second
-	// maxEntry bounds a log's answer, which holds the entry.
-	maxEntry = 64 << 20
+	// maxEntry bounds a log's answer: an entry with its proof.
+	maxEntry = 1 << 20
 )
 
 // retrying asks again when a service does not answer, or answers 5xx or 429. All
@@ -54,13 +56,21 @@ func newTiles(url string, transport http.RoundTripper) *tiles {
 	return &tiles{url: strings.TrimSuffix(url, "/"), client: &http.Client{Transport: retrying(transport), Timeout: asking}}
 }
 
-// Add implements sign.RekorV2Client.
+// Add implements sign.RekorV2Client. The log takes a signature and the digest of what
+// was signed, so that an envelope goes there as its pre-authentication encoding's.
 func (t *tiles) Add(ctx context.Context, entry any) (*protorekor.TransparencyLogEntry, error) {
-	dsse, ok := entry.(*tilespb.DSSERequestV002)
-	if !ok {
-		return nil, fmt.Errorf("entry of type %T, want a DSSE envelope", entry)
+	in, ok := entry.(*tilespb.DSSERequestV002)
+	if !ok || len(in.GetEnvelope().GetSignatures()) != 1 || len(in.GetVerifiers()) != 1 {
+		return nil, fmt.Errorf("entry of type %T, want a DSSE envelope with one signature", entry)
 	}
-	body, err := protojson.Marshal(&tilespb.CreateEntryRequest{Spec: &tilespb.CreateEntryRequest_DsseRequestV002{DsseRequestV002: dsse}})
+	// Every key that signs here is for SHA-256.
+	sum := sha256.Sum256(dsse.PAE(in.GetEnvelope().GetPayloadType(), in.GetEnvelope().GetPayload()))
+	body, err := protojson.Marshal(&tilespb.CreateEntryRequest{Spec: &tilespb.CreateEntryRequest_HashedRekordRequestV002{
+		HashedRekordRequestV002: &tilespb.HashedRekordRequestV002{
+			Digest:    sum[:],
+			Signature: &tilespb.Signature{Content: in.GetEnvelope().GetSignatures()[0].GetSig(), Verifier: in.GetVerifiers()[0]},
+		},
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("encode entry: %w", err)
 	}
