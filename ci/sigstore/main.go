@@ -16,12 +16,13 @@ import (
 
 const usage = `usage: sigstore VERB
 
-  up                  start all services, unless they run, and print what to export
-  down                stop them
-  purge               stop them, and remove keys, log and binaries
-  start NAME          start one service: issuer, fulcio, rekor, tsa
-  stop NAME           stop one service
-  token [FLAGS]       print an identity token; sigstore token -help lists the flags
+  up                         start all services, unless they run, and print what to export
+  down                       stop them
+  purge                      stop them, and remove keys, log and binaries
+  start NAME                 start one service: issuer, fulcio, rekor, tsa
+  stop NAME                  stop one service
+  token [FLAGS]              print an identity token; sigstore token -help lists the flags
+  verify [FLAGS] BUNDLE...   verify bundles with sigstore-go alone
 
 State is in PATHS_SIGSTORE, or ~/.cache/paths-sigstore.
 `
@@ -71,6 +72,8 @@ func run(ctx context.Context, args []string) error {
 		return stop(c, args[0])
 	case verb == "token":
 		return printToken(c, args)
+	case verb == "verify":
+		return verifyBundles(c, args)
 	case verb == verbIssuer && len(args) == 0:
 		return serveIssuer(ctx, c)
 	}
