@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust bench bench-dagger fuzz lint gen clean
+.PHONY: help build ship test e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust adversary bench bench-dagger fuzz lint gen clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ sigstore-down: ## stop the Sigstore that make sigstore started
 
 e2e-trust: build ## end-to-end: sign by identity on a real Sigstore, as its verifiers see it
 	@scripts/e2e-trust.sh
+
+adversary: build ## run every attack of docs/adversary.md on the real components
+	@E2E='^TestAdversary$$' scripts/e2e-trust.sh
 
 bench-dagger: build ## the modules' overhead, beside pathctl and hand-written steps
 	@scripts/bench-dagger.sh

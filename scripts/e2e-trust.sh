@@ -29,4 +29,4 @@ scripts/sigstore.sh up >/dev/null
 trap 'scripts/sigstore.sh down' EXIT
 trap 'exit 130' INT TERM
 export PATHS_SIGSTORE_TOOL="$root/bin/sigstore" PATHS_VERIFIERS="$bin"
-go test -vet=off -tags e2e -timeout 40m -count=1 ${TESTFLAGS:-} -run "${E2E:-^TestTrust}" -v ./pathsdk/cmd/pathctl/
+go test -vet=off -tags e2e -timeout 40m -count=1 -run "${E2E:-^Test(Trust|Adversary)}" -v ./pathsdk/cmd/pathctl/ ${TESTFLAGS:-}

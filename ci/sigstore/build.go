@@ -19,9 +19,8 @@ var goSum []byte
 
 // The programs, by the name that go build gives them.
 var programs = map[string]string{
-	"fulcio":           "github.com/sigstore/fulcio",
-	"posix":            "github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix",
-	"timestamp-server": "github.com/sigstore/timestamp-authority/cmd/timestamp-server",
+	"fulcio": "github.com/sigstore/fulcio",
+	"posix":  "github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix",
 }
 
 // binaries is the folder with the programs, named for all that they are made of.
@@ -39,7 +38,7 @@ func build(ctx context.Context, c *config) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	fmt.Fprintln(os.Stderr, "sigstore: building Fulcio, Rekor and the timestamp authority from their Go modules, once: some minutes")
+	fmt.Fprintln(os.Stderr, "sigstore: building Fulcio and Rekor from their Go modules, once: some minutes")
 	tmp := dir + ".new"
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return err

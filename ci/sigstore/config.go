@@ -68,6 +68,18 @@ func (c *config) choosePorts() error {
 		defer l.Close()
 		ports[name] = l.Addr().(*net.TCPAddr).Port
 	}
+	// Two Sigstores may have one issuer: that of the other, which is in this folder.
+	if other := os.Getenv("PATHS_SIGSTORE_ISSUER"); other != "" {
+		theirs := map[string]int{}
+		raw, err := os.ReadFile(filepath.Join(other, "ports.json"))
+		if err == nil {
+			err = json.Unmarshal(raw, &theirs)
+		}
+		if err != nil {
+			return fmt.Errorf("PATHS_SIGSTORE_ISSUER: %w", err)
+		}
+		ports["issuer"] = theirs["issuer"]
+	}
 	raw, err := json.Marshal(ports)
 	if err != nil {
 		return err

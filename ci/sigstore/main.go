@@ -76,6 +76,8 @@ func run(ctx context.Context, args []string) error {
 		return verifyBundles(c, args)
 	case verb == verbIssuer && len(args) == 0:
 		return serveIssuer(ctx, c)
+	case verb == verbTSA && len(args) == 0:
+		return serveTSA(ctx, c)
 	}
 	return errUsage
 }

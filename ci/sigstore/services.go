@@ -45,10 +45,7 @@ func (c *config) services() []service {
 			// Whoever signs waits for the next checkpoint.
 			"--batch-max-age=50ms", "--checkpoint-interval=100ms", "--max-request-body-size=67108864",
 		}, c.url("rekor") + "/healthz"},
-		{"tsa", []string{
-			bin("timestamp-server"), "serve", "--host=127.0.0.1", "--port=" + port("tsa"), "--disable-ntp-monitoring",
-			"--timestamp-signer=file", "--file-signer-key-path=" + c.path("keys", "tsa.key"), "--certificate-chain-path=" + c.path("keys", "tsa.pem"),
-		}, c.url("tsa") + "/ping"},
+		{"tsa", []string{self, verbTSA}, c.url("tsa") + "/ping"},
 	}
 }
 
@@ -63,7 +60,8 @@ func (c *config) service(name string) *service {
 
 // start starts a service that does not run, and waits until it answers.
 func start(ctx context.Context, c *config, s service) error {
-	if pid(c, s.name) == 0 {
+	elsewhere := s.name == "issuer" && os.Getenv("PATHS_SIGSTORE_ISSUER") != ""
+	if pid(c, s.name) == 0 && !elsewhere {
 		if err := spawn(c, s); err != nil {
 			return fmt.Errorf("start %s: %w", s.name, err)
 		}
@@ -80,7 +78,7 @@ func start(ctx context.Context, c *config, s service) error {
 			}
 		}
 		why := ""
-		if pid(c, s.name) == 0 {
+		if pid(c, s.name) == 0 && !elsewhere {
 			why = "its process ended"
 		} else if ctx.Err() != nil {
 			why = "it does not answer: " + context.Cause(ctx).Error()

@@ -23,11 +23,24 @@ type item struct {
 	tier     evidence.Tier // effective
 	fact     fact          // parsed predicate
 	status   string
+	code     string
 	why      string
 }
 
-func (it *item) reject(status, format string, args ...any) {
-	it.status, it.why = status, fmt.Sprintf(format, args...)
+// Codes of evidence whose signature holds, and that is refused all the same.
+const (
+	codeImage     = "wrong-image"
+	codeSubject   = "wrong-subject"
+	codeRole      = "wrong-role"
+	codeTier      = "low-tier"
+	codePredicate = "malformed-predicate"
+	codeFuture    = "future-date"
+	codeStale     = "stale"
+	codeSource    = "wrong-source"
+)
+
+func (it *item) reject(status, code, format string, args ...any) {
+	it.status, it.code, it.why = status, code, fmt.Sprintf(format, args...)
 }
 
 // usable reports whether nothing speaks against the item so far.
@@ -81,52 +94,52 @@ func (j *judgement) admitOne(it *item) {
 		if it.Err != nil {
 			why = it.Err.Error()
 		}
-		it.reject(StatusForeign, "%s", why)
+		it.reject(StatusForeign, it.Code, "%s", why)
 		return
 	case it.Err != nil:
-		it.reject(StatusInvalid, "%s", it.Err)
+		it.reject(StatusInvalid, it.Code, "%s", it.Err)
 		return
 	case !known:
-		it.reject(StatusUnused, "no policy reads this predicate type")
+		it.reject(StatusUnused, "", "no policy reads this predicate type")
 		return
 	}
 	it.tier = effective(it.Tier, it.MaxTier, highest(t))
 	image, ok := j.image(it.Image)
 	if !ok {
-		it.reject(StatusInvalid, "hangs on %s, which is not part of the image", it.Image)
+		it.reject(StatusInvalid, codeImage, "hangs on %s, which is not part of the image", it.Image)
 		return
 	}
 	it.platform = image.Platform
 	req := j.require(t)
 	if req == nil {
-		it.reject(StatusUnused, "the policy does not ask for it")
+		it.reject(StatusUnused, "", "the policy does not ask for it")
 		return
 	}
 	if req.About != AboutSource && it.Subject != it.Image {
-		it.reject(StatusInvalid, "is about %s, but hangs on %s", it.Subject, it.Image)
+		it.reject(StatusInvalid, codeSubject, "is about %s, but hangs on %s", it.Subject, it.Image)
 		return
 	}
 	if req.About == AboutPlatforms && image.Index {
-		it.reject(StatusUnused, "is about the index; the policy asks for it on each platform")
+		it.reject(StatusUnused, "", "is about the index; the policy asks for it on each platform")
 		return
 	}
 	if !slices.Contains(it.Roles, req.Role) {
-		it.reject(StatusInvalid, "signer %q has not the role %s", it.Signer, req.Role)
+		it.reject(StatusInvalid, codeRole, "signer %q has not the role %s", it.Signer, req.Role)
 		return
 	}
 	if it.tier.Rank() < req.Tier.Rank() {
-		it.reject(StatusInvalid, "tier %s is below %s", orNone(it.tier), req.Tier)
+		it.reject(StatusInvalid, codeTier, "tier %s is below %s", orNone(it.tier), req.Tier)
 		return
 	}
 	f, err := j.parse(it)
 	if err != nil {
-		it.reject(StatusInvalid, "%s", err)
+		it.reject(StatusInvalid, codePredicate, "%s", err)
 		return
 	}
 	it.fact = f
 	for _, at := range f.times {
 		if at.After(j.in.Now.Add(skew)) {
-			it.reject(StatusInvalid, "is dated in the future: %s", at.UTC().Format(time.RFC3339))
+			it.reject(StatusInvalid, codeFuture, "is dated in the future: %s", at.UTC().Format(time.RFC3339))
 			return
 		}
 	}
@@ -148,16 +161,16 @@ func (j *judgement) choose(req *Require) {
 		}
 		at := it.fact.at
 		if maxAge > 0 && (at.IsZero() || j.in.Now.Sub(at) > maxAge) {
-			it.reject(StatusInvalid, "is of %s, older than %s", stamp(at), maxAge)
+			it.reject(StatusInvalid, codeStale, "is of %s, older than %s", stamp(at), maxAge)
 			continue
 		}
 		if req.About == AboutSource && it.Subject != j.source {
-			it.reject(StatusInvalid, "is about source %s, but the provenance names %s", it.Subject, orNone(j.source))
+			it.reject(StatusInvalid, codeSource, "is about source %s, but the provenance names %s", it.Subject, orNone(j.source))
 			continue
 		}
 		if of := scanned(it); of != string(j.source) && current[it.Image] {
 			// Sources that differ in tests or papers alone give the same image.
-			it.reject(StatusSuperseded, "looked at source %s, but the provenance names %s", orNone(of), orNone(j.source))
+			it.reject(StatusSuperseded, codeSource, "looked at source %s, but the provenance names %s", orNone(of), orNone(j.source))
 			continue
 		}
 		if at.IsZero() {
@@ -175,7 +188,7 @@ func (j *judgement) choose(req *Require) {
 			continue
 		}
 		if best := newest[it.Image]; best != it {
-			it.reject(StatusSuperseded, "%s of %s counts", best.Digest, stamp(best.fact.at))
+			it.reject(StatusSuperseded, "", "%s of %s counts", best.Digest, stamp(best.fact.at))
 			continue
 		}
 		it.status = StatusUsed

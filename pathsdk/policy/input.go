@@ -26,8 +26,10 @@ type Attestation struct {
 	Tier evidence.Tier
 	// Predicate is the signed predicate.
 	Predicate json.RawMessage
-	// Err says why the referrer is not usable; nil if its signature holds.
-	Err error
+	// Err says why the referrer is not usable, and Code says it in one word; nil if
+	// its signature holds.
+	Err  error
+	Code string
 	// Foreign is true if nobody in the trust root signed it.
 	Foreign bool
 }

@@ -165,7 +165,7 @@ func (j *judgement) finish() {
 	for _, it := range j.items {
 		s := EvidenceStatus{
 			Digest: it.Digest, Subject: it.Image, Type: it.Type, Signer: it.Signer,
-			Tier: it.tier, Status: it.status, Why: clip(it.why, 1000),
+			Tier: it.tier, Status: it.status, Code: it.code, Why: clip(it.why, 1000),
 		}
 		if it.tier != it.Tier && it.tier != "" {
 			s.Claimed = it.Tier

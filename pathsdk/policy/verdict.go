@@ -130,7 +130,9 @@ type EvidenceStatus struct {
 	Claimed evidence.Tier `json:"claimed,omitempty"`
 	// Status is one of the Status constants.
 	Status string `json:"status"`
-	Why    string `json:"why,omitempty"`
+	// Code says in one word why it is refused; Why says it in a sentence.
+	Code string `json:"code,omitempty"`
+	Why  string `json:"why,omitempty"`
 	// Predicate is the verified predicate; nil unless used.
 	Predicate json.RawMessage `json:"-"`
 }

@@ -163,7 +163,7 @@ func (j *judge) judge(ctx context.Context, reference string) (policy.Verdict, er
 
 // attestation is a referrer as policies see it.
 func attestation(f attest.Found) policy.Attestation {
-	at := policy.Attestation{Digest: f.Digest, Image: f.Image, Type: f.PredicateType, Err: f.Err, Foreign: f.Foreign()}
+	at := policy.Attestation{Digest: f.Digest, Image: f.Image, Type: f.PredicateType, Err: f.Err, Code: string(attest.CodeOf(f.Err)), Foreign: f.Foreign()}
 	if v := f.Verified; v != nil {
 		at.Subject = v.Statement.Subject.Digest
 		at.Signer, at.Roles = v.Signer.Name, v.Signer.Roles

@@ -83,7 +83,9 @@ func (w sigstoreWorld) token(t *testing.T, flags ...string) {
 
 func (w sigstoreWorld) run(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(w.tool, args...).CombinedOutput()
+	cmd := exec.Command(w.tool, args...)
+	cmd.Env = append(os.Environ(), "PATHS_SIGSTORE="+w.dir)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("sigstore %q: %v\n%s", args, err, out)
 	}
