@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust adversary bench bench-dagger fuzz lint gen clean
+.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust adversary bench bench-dagger fuzz lint gen clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,9 @@ ship: build ## take SERVICE (examples/microservice-go) from source to a verified
 
 test: ## unit, script and golden tests
 	@scripts/test.sh
+
+conformance: ## Sigstore's conformance cases, in SIGSTORE_CONFORMANCE
+	@scripts/conformance.sh
 
 e2e: build ## end-to-end: report in Chromium, hostile service, kill -9, registry faults
 	@scripts/e2e.sh

@@ -9,7 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	provpb "github.com/in-toto/attestation/go/predicates/provenance/v1"
+	releasepb "github.com/in-toto/attestation/go/predicates/release/v02"
 	scaipb "github.com/in-toto/attestation/go/predicates/scai/v0"
+	svrpb "github.com/in-toto/attestation/go/predicates/svr/v01"
 	testpb "github.com/in-toto/attestation/go/predicates/test_result/v0"
 	vsapb "github.com/in-toto/attestation/go/predicates/vsa/v1"
 	vulnspb "github.com/in-toto/attestation/go/predicates/vulns/v02"
@@ -86,6 +88,12 @@ func samples() []evidence.Predicate {
 			DependencyLevels:   map[string]uint64{"SLSA_BUILD_LEVEL_0": 3},
 			SLSAVersion:        "1.0",
 		},
+		evidence.SVRV02{
+			Verifier:    evidence.SVRVerifier{ID: "https://example.com/verifier/v1", Policies: []evidence.ResourceDescriptor{resA}},
+			TimeCreated: day,
+			Properties:  []string{"SLSA_BUILD_LEVEL_1", "EXAMPLE_SCANNED"},
+		},
+		evidence.ReleaseV02{PURL: "pkg:golang/example.com/a@v1.0.0", PackageID: "1234"},
 		evidence.SignatureV1{},
 	}
 }
@@ -111,6 +119,8 @@ func TestProtos(t *testing.T) {
 		"vulns":       {m: &vulnspb.Vulns{}},
 		"scai":        {m: &scaipb.AttributeReport{}},
 		"provenance":  {m: &provpb.Provenance{}},
+		"release":     {m: &releasepb.Release{}},
+		"svr":         {m: &svrpb.SimpleVerificationResult{}, lag: []string{"verifier.policies"}},
 		"vsa":         {m: &vsapb.VerificationSummary{}, lag: []string{"verifier.version", "policy.name", "inputAttestations.0.name", "inputAttestations.1.name"}},
 	}
 	checked := 0
@@ -165,6 +175,10 @@ func TestEncodeIsCanonical(t *testing.T) {
 				q.InputAttestations = []evidence.ResourceDescriptor{resA, resB}
 				q.VerifiedLevels = []string{"MY_LEVEL_2", "SLSA_BUILD_LEVEL_1"}
 				q.TimeVerified = q.TimeVerified.In(zone)
+				p = q
+			case evidence.SVRV02:
+				q.Properties = []string{"EXAMPLE_SCANNED", "SLSA_BUILD_LEVEL_1"}
+				q.TimeCreated = q.TimeCreated.In(zone)
 				p = q
 			case evidence.ProvenanceV1:
 				at := day.In(zone)
@@ -253,6 +267,22 @@ func TestFields(t *testing.T) {
 		{"vsa", "verifiedLevels", `["level one"]`, "no SlsaResult"},
 		{"vsa", "dependencyLevels", `{"SLSA_L3":1}`, "no SlsaResult"},
 		{"vsa", "inputAttestations.0", `{}`, "inputAttestations[0]"},
+		{"vsa", "inputAttestations.0.digest", absent, "inputAttestations[0].digest is missing"},
+		{"vsa", "verifiedLevels", `["SLSA_BUILD_LEVEL_1","SLSA_BUILD_LEVEL_3"]`, "of one track"},
+		{"vsa", "slsaVersion", `"1"`, "not MAJOR.MINOR"},
+		{"vsa", "slsaVersion", `"v1.0"`, "not MAJOR.MINOR"},
+		{"svr", "verifier.policies", `null`, "verifier.policies is missing"},
+		{"svr", "verifier.policies", `{}`, "not the expected JSON"},
+		{"svr", "verifier.policies.0", `{"name":"x"}`, "verifier.policies[0]"},
+		{"svr", "verifier.policies.0.digest.sha256", `"x"`, "lower-case hexadecimal"},
+		{"svr", "timeCreated", `"yesterday"`, "not the expected JSON"},
+		{"svr", "properties", `null`, "properties is missing"},
+		{"svr", "properties.0", `""`, "properties[0] is empty"},
+		{"svr", "properties.0", `1`, "not the expected JSON"},
+		{"release", "purl", `"https://example.com/a"`, "purl"},
+		{"release", "purl", `"pkg:golang/example.com/a"`, "version is missing"},
+		{"release", "purl", `"pkg:npm/a@"`, "version is missing"},
+		{"release", "purl", `"pkg:golang"`, "purl"},
 		{"signature", "extra", `1`, "empty object"},
 		{"spdx", "spdxVersion", absent, "spdxVersion is missing"},
 		{"spdx", "spdxVersion", `"SPDX-2.2"`, "want SPDX-2.3"},

@@ -125,6 +125,10 @@ func Check(t Type, predicate json.RawMessage) error {
 		_, err = ParseTestResult(predicate)
 	case SCAI.URI:
 		_, err = ParseSCAI(predicate)
+	case SVR.URI:
+		_, err = ParseSVR(predicate)
+	case Release.URI:
+		_, err = ParseRelease(predicate)
 	case Signature.URI:
 		err = ParseSignature(predicate)
 	default:

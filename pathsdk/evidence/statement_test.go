@@ -138,6 +138,8 @@ func TestTypes(t *testing.T) {
 		"cyclonedx":   "https://cyclonedx.org/bom",
 		"vulns":       "https://in-toto.io/attestation/vulns/v0.2",
 		"scai":        "https://in-toto.io/attestation/scai/v0.3",
+		"svr":         "https://in-toto.io/attestation/svr/v0.2",
+		"release":     "https://in-toto.io/attestation/release/v0.2",
 		"vsa":         "https://slsa.dev/verification_summary/v1",
 	}
 	got := map[string]string{}

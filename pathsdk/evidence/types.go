@@ -21,13 +21,15 @@ var (
 	CycloneDX  = Type{URI: "https://cyclonedx.org/bom", Name: "cyclonedx"}
 	Vulns      = Type{URI: "https://in-toto.io/attestation/vulns/v0.2", Name: "vulns"}
 	TestResult = Type{URI: "https://in-toto.io/attestation/test-result/v0.1", Name: "test-result"}
+	Release    = Type{URI: "https://in-toto.io/attestation/release/v0.2", Name: "release"}
+	SVR        = Type{URI: "https://in-toto.io/attestation/svr/v0.2", Name: "svr"}
 	SCAI       = Type{URI: "https://in-toto.io/attestation/scai/v0.3", Name: "scai"}
 	Signature  = Type{URI: "https://sigstore.dev/cosign/sign/v1", Name: "signature"}
 )
 
 // Types lists every type in the order in which reports show them.
 func Types() []Type {
-	return []Type{Signature, Provenance, TestResult, SPDX, CycloneDX, Vulns, SCAI, VSA}
+	return []Type{Signature, Provenance, TestResult, SPDX, CycloneDX, Vulns, SCAI, Release, VSA, SVR}
 }
 
 // Lookup finds a type by URI or short name.

@@ -17,15 +17,17 @@ const (
 )
 
 // VSAV1 is the predicate SLSA Verification Summary v1
-// (https://slsa.dev/spec/v1.0/verification_summary).
+// (https://slsa.dev/spec/v1.1/verification_summary).
 type VSAV1 struct {
 	Verifier     Verifier  `json:"verifier"`
 	TimeVerified time.Time `json:"timeVerified"`
 	// ResourceURI names the artifact as it was asked for.
 	ResourceURI string `json:"resourceUri"`
-	// Policy that the artifact was verified against, by uri and digest.
+	// Policy that the artifact was verified against, by uri and digest. The
+	// specification asks for the uri only; a policy that can change unseen is not
+	// one that we build on.
 	Policy ResourceDescriptor `json:"policy"`
-	// InputAttestations that the verdict rests on.
+	// InputAttestations that the verdict rests on, each by digest.
 	InputAttestations []ResourceDescriptor `json:"inputAttestations,omitempty"`
 	// VerificationResult is VerificationPassed or VerificationFailed.
 	VerificationResult string `json:"verificationResult"`
@@ -92,6 +94,15 @@ func (p VSAV1) Validate() error {
 	default:
 		return fmt.Errorf("verificationResult %.40q is neither PASSED nor FAILED", p.VerificationResult)
 	}
+	if err := oneLevelPerTrack(p.VerifiedLevels); err != nil {
+		return err
+	}
+	if v := p.SLSAVersion; v != "" {
+		major, minor, _ := strings.Cut(v, ".")
+		if !isNumber(major) || !isNumber(minor) {
+			return fmt.Errorf("slsaVersion %.40q is not MAJOR.MINOR", v)
+		}
+	}
 	for _, l := range append(slices.Clone(p.VerifiedLevels), slices.Sorted(maps.Keys(p.DependencyLevels))...) {
 		if !slsaResult(l) {
 			return fmt.Errorf("level %.60q is no SlsaResult", l)
@@ -100,7 +111,29 @@ func (p VSAV1) Validate() error {
 	if err := p.Policy.Validate(); err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
+	for i, a := range p.InputAttestations {
+		if len(a.Digest) == 0 {
+			return fmt.Errorf("inputAttestations[%d].digest is missing", i)
+		}
+	}
 	return validateAll("inputAttestations", p.InputAttestations)
+}
+
+// oneLevelPerTrack refuses a second level of a track of SLSA: a level implies
+// those below it, so two of them say two things.
+func oneLevelPerTrack(levels []string) error {
+	seen := map[string]string{}
+	for _, l := range levels {
+		track, _, ok := strings.Cut(l, "_LEVEL_")
+		if !ok || !strings.HasPrefix(l, "SLSA_") {
+			continue
+		}
+		if other, ok := seen[track]; ok {
+			return fmt.Errorf("verifiedLevels has %.60s and %.60s of one track", other, l)
+		}
+		seen[track] = l
+	}
+	return nil
 }
 
 // slsaResult reports whether text is a SlsaResult: one of the specification's,
@@ -117,3 +150,5 @@ func slsaResult(text string) bool {
 	}
 	return ok && slices.Contains([]string{"UNEVALUATED", "0", "1", "2", "3", "4"}, level)
 }
+
+func isNumber(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }

@@ -15,7 +15,7 @@ const VerifierID = "https://github.com/pavedpaths/paths/verifiers/pathctl/v1"
 // provenance computes.
 const slsaVersion = "1.1"
 
-// VSAOptions are what a verdict does not know of itself.
+// VSAOptions are what a verdict does not know of itself; for SVRs, too.
 type VSAOptions struct {
 	// ResourceURI names the artifact as it was asked for; Reference of the
 	// verdict when empty.
@@ -32,13 +32,10 @@ type VSAOptions struct {
 // invalid, foreign and superseded ones changed nothing.
 func VSA(v Verdict, o VSAOptions) (json.RawMessage, error) {
 	p := evidence.VSAV1{
-		Verifier:     evidence.Verifier{ID: VerifierID},
-		TimeVerified: v.VerifiedOn,
-		ResourceURI:  orElse(o.ResourceURI, v.Reference),
-		Policy: evidence.ResourceDescriptor{
-			URI:    orElse(o.PolicyURI, "https://github.com/pavedpaths/paths/policies/"+v.Policy.Name),
-			Digest: evidence.SHA256(v.Policy.Digest),
-		},
+		Verifier:           evidence.Verifier{ID: VerifierID},
+		TimeVerified:       v.VerifiedOn,
+		ResourceURI:        orElse(o.ResourceURI, v.Reference),
+		Policy:             o.policy(v),
 		VerificationResult: evidence.VerificationFailed,
 		VerifiedLevels:     []string{evidence.VerificationFailed},
 		SLSAVersion:        slsaVersion,
@@ -62,4 +59,12 @@ func VSA(v Verdict, o VSAOptions) (json.RawMessage, error) {
 		})
 	}
 	return p.Encode()
+}
+
+// policy describes the policy of a verdict.
+func (o VSAOptions) policy(v Verdict) evidence.ResourceDescriptor {
+	return evidence.ResourceDescriptor{
+		URI:    orElse(o.PolicyURI, "https://github.com/pavedpaths/paths/policies/"+v.Policy.Name),
+		Digest: evidence.SHA256(v.Policy.Digest),
+	}
 }

@@ -21,7 +21,7 @@ func newEvidence(a *app) *cobra.Command {
 		Short: "List, read and draw the evidence on an image",
 	}
 	cmd.PersistentFlags().StringVar(&trust, "trust", "", "trust root; HOME/trust.yaml when empty")
-	cmd.AddCommand(newEvidenceLs(a, &trust), newEvidenceTree(a, &trust), newEvidenceGet(a, &trust))
+	cmd.AddCommand(newEvidenceLs(a, &trust), newEvidenceTree(a, &trust), newEvidenceGet(a, &trust), newEvidenceLegacy(a))
 	return cmd
 }
 
