@@ -22,6 +22,8 @@ type Attestation struct {
 	Roles         []string
 	MaxTier       evidence.Tier
 	MaxBuildLevel int
+	// Identity is whom the signer's certificate names; nil if they have a key.
+	Identity *Identity
 	// Tier is the tier that the statement claims.
 	Tier evidence.Tier
 	// Predicate is the signed predicate.

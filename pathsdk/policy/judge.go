@@ -164,7 +164,7 @@ func (j *judgement) finish() {
 	}
 	for _, it := range j.items {
 		s := EvidenceStatus{
-			Digest: it.Digest, Subject: it.Image, Type: it.Type, Signer: it.Signer,
+			Digest: it.Digest, Subject: it.Image, Type: it.Type, Signer: it.Signer, Identity: it.Identity,
 			Tier: it.tier, Status: it.status, Code: it.code, Why: clip(it.why, 1000),
 		}
 		if it.tier != it.Tier && it.tier != "" {

@@ -123,6 +123,8 @@ type EvidenceStatus struct {
 	Type    string      `json:"type"` // predicate type URI; empty if unreadable
 	// Signer is the trust root's name of the signer; empty if unknown.
 	Signer string `json:"signer,omitempty"`
+	// Identity is whom the signer's certificate names; nil if they have a key.
+	Identity *Identity `json:"identity,omitempty"`
 	// Tier is the effective tier: the lowest of what the statement claims, what
 	// its signer may give, and what its type can have.
 	Tier evidence.Tier `json:"tier,omitempty"`
@@ -135,6 +137,13 @@ type EvidenceStatus struct {
 	Why  string `json:"why,omitempty"`
 	// Predicate is the verified predicate; nil unless used.
 	Predicate json.RawMessage `json:"-"`
+}
+
+// Identity is whom a certificate names, verified.
+type Identity struct {
+	// Issuer of the token, and Subject, the certificate's subject alternative name.
+	Issuer  string `json:"issuer"`
+	Subject string `json:"subject"`
 }
 
 // What becomes of a referrer.

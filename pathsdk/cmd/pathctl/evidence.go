@@ -27,12 +27,14 @@ func newEvidence(a *app) *cobra.Command {
 
 // listed is one referrer in a list.
 type listed struct {
-	Digest step.Digest   `json:"digest"`
-	Image  step.Digest   `json:"image"`
-	Type   string        `json:"type"`
-	Signer string        `json:"signer,omitempty"`
-	Tier   evidence.Tier `json:"tier,omitempty"`
-	Error  string        `json:"error,omitempty"`
+	Digest step.Digest `json:"digest"`
+	Image  step.Digest `json:"image"`
+	Type   string      `json:"type"`
+	Signer string      `json:"signer,omitempty"`
+	// Identity is whom the signer's certificate names.
+	Identity string        `json:"identity,omitempty"`
+	Tier     evidence.Tier `json:"tier,omitempty"`
+	Error    string        `json:"error,omitempty"`
 }
 
 func list(e examined) []listed {
@@ -41,6 +43,9 @@ func list(e examined) []listed {
 		l := listed{Digest: f.Digest, Image: f.Image, Type: f.PredicateType}
 		if f.Verified != nil {
 			l.Signer, l.Tier = f.Verified.Signer.Name, f.Verified.Tier
+			if c := f.Verified.Certified; c != nil {
+				l.Identity = c.Subject
+			}
 		}
 		if f.Err != nil {
 			l.Error = f.Err.Error()
@@ -118,6 +123,9 @@ func newEvidenceTree(a *app, trust *string) *cobra.Command {
 							branch = "└─"
 						}
 						by := "signed by " + l.Signer
+						if l.Identity != "" {
+							by += ", " + clean(l.Identity)
+						}
 						if l.Error != "" {
 							by = "not usable: " + clean(l.Error)
 						}

@@ -169,6 +169,9 @@ func attestation(f attest.Found) policy.Attestation {
 		at.Signer, at.Roles = v.Signer.Name, v.Signer.Roles
 		at.MaxTier, at.MaxBuildLevel = v.Signer.MaxTier, v.Signer.MaxBuildLevel
 		at.Tier, at.Predicate = v.Statement.Tier, v.Statement.Predicate
+		if c := v.Certified; c != nil {
+			at.Identity = &policy.Identity{Issuer: c.Issuer, Subject: c.Subject}
+		}
 	}
 	return at
 }

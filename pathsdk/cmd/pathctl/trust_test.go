@@ -274,7 +274,11 @@ func TestTrustOutage(t *testing.T) {
 			t.Errorf("%s was signed again", file)
 		}
 	}
-	runProcess(t, w.home, "verify", to).says(t, "verify", 0)
+	r := runProcess(t, w.home, "verify", to)
+	r.says(t, "verify", 0)
+	if !strings.Contains(r.stdout, "attester is "+trustSubject+", by issuer "+w.issuer) {
+		t.Errorf("verify does not say who signed:\n%s", r.stdout)
+	}
 
 	w.run(t, "stop", "fulcio")
 	t.Cleanup(func() { w.run(t, "start", "fulcio") })

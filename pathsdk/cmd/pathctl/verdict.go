@@ -58,6 +58,13 @@ func writeEvidence(w io.Writer, evidence []policy.EvidenceStatus) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", shortType(e.Type), e.Subject.Short(), e.Tier, e.Signer, status, e.Digest.Short())
 	}
 	t.Flush()
+	said := map[policy.Identity]bool{}
+	for _, e := range evidence {
+		if id := e.Identity; id != nil && !said[*id] {
+			said[*id] = true
+			fmt.Fprintf(w, "%s is %s, by issuer %s\n", e.Signer, clean(id.Subject), clean(id.Issuer))
+		}
+	}
 }
 
 // gateOf makes a failed verdict the error that exits with 3.
