@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust adversary bench bench-dagger fuzz lint gen clean
+.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust adversary bench bench-dagger bench-verify fuzz lint gen clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ adversary: build ## run every attack of docs/adversary.md on the real components
 
 bench-dagger: build ## the modules' overhead, beside pathctl and hand-written steps
 	@scripts/bench-dagger.sh
+
+bench-verify: build ## verifying and signing, beside sigstore-go and cosign
+	@scripts/bench-verify.sh
 
 bench: build ## compare with the peers' own commands, side by side
 	@scripts/bench.sh

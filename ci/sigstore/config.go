@@ -19,7 +19,7 @@ type config struct {
 }
 
 // The ports that services listen on.
-var portNames = []string{"issuer", "fulcio", "fulcio-grpc", "fulcio-metrics", "rekor", "rekor-grpc", "rekor-metrics", "tsa"}
+var portNames = []string{"issuer", "fulcio", "fulcio-grpc", "fulcio-metrics", "rekor", "rekor-http", "rekor-grpc", "rekor-metrics", "tsa"}
 
 func load() (*config, error) {
 	c := &config{dir: os.Getenv("PATHS_SIGSTORE")}

@@ -19,7 +19,7 @@ const usage = `usage: sigstore VERB
   up                         start all services, unless they run, and print what to export
   down                       stop them
   purge                      stop them, and remove keys, log and binaries
-  start NAME                 start one service: issuer, fulcio, rekor, tsa
+  start NAME                 start one service: issuer, fulcio, rekor, rekor-front, tsa
   stop NAME                  stop one service
   token [FLAGS]              print an identity token; sigstore token -help lists the flags
   verify [FLAGS] BUNDLE...   verify bundles with sigstore-go alone
@@ -76,6 +76,8 @@ func run(ctx context.Context, args []string) error {
 		return verifyBundles(c, args)
 	case verb == verbIssuer && len(args) == 0:
 		return serveIssuer(ctx, c)
+	case verb == verbFront && len(args) == 0:
+		return serveFront(ctx, c)
 	case verb == verbTSA && len(args) == 0:
 		return serveTSA(ctx, c)
 	}

@@ -39,12 +39,13 @@ func (c *config) services() []service {
 			"--ct-log-url=", "--config-path=" + c.path("fulcio.yaml"), "--config=" + c.path("fulcio-server.yaml"),
 		}, c.url("fulcio") + "/api/v2/configuration"},
 		{"rekor", []string{
-			bin("posix"), "serve", "--hostname=" + origin, "--http-address=127.0.0.1", "--http-port=" + port("rekor"),
+			bin("posix"), "serve", "--hostname=" + origin, "--http-address=127.0.0.1", "--http-port=" + port("rekor-http"),
 			"--grpc-address=127.0.0.1", "--grpc-port=" + port("rekor-grpc"), "--http-metrics-port=" + port("rekor-metrics"),
 			"--signer-filepath=" + c.path("keys", "rekor.key"), "--storage-dir=" + c.path("log"), "--persistent-antispam",
 			// Whoever signs waits for the next checkpoint.
 			"--batch-max-age=50ms", "--checkpoint-interval=100ms", "--max-request-body-size=67108864",
-		}, c.url("rekor") + "/healthz"},
+		}, c.url("rekor-http") + "/healthz"},
+		{"rekor-front", []string{self, verbFront}, c.url("rekor") + "/healthz"},
 		{"tsa", []string{self, verbTSA}, c.url("tsa") + "/ping"},
 	}
 }

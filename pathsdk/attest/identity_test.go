@@ -12,8 +12,10 @@ import (
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/testing/ca"
+	"github.com/sigstore/sigstore-go/pkg/verify"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -259,4 +261,47 @@ func TestParseIdentity(t *testing.T) {
 	if _, err := attest.ParseTrust([]byte("apiVersion: pavedpaths.dev/v1\nkind: TrustRoot\nsigners: [{name: a, key: a.pub, roles: [attester], maxTier: observed, maxBuildLevel: 1, identity: {trustedRoot: x, issuer: 'https://x', subject: x}}]"), nil); err == nil || !strings.Contains(err.Error(), "a key and an identity") {
 		t.Errorf("both: %v", err)
 	}
+}
+
+// BenchmarkVerifyIdentity compares Verify with what sigstore-go does for the same
+// bundle by itself; make bench-verify prints the ratio.
+func BenchmarkVerifyIdentity(b *testing.B) {
+	s := newSigstore(b)
+	st := statement(b, evidence.Vulns, imageDigest, evidence.Derived)
+	bundled := encode(b, s.bundle(b, subject, issuer, st, time.Now().Add(5*time.Minute)))
+	trust, err := keyless(b, s, "issuer: '"+issuer+"', subject: '"+subject+"'")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("ours", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := attest.Verify(trust, bundled); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	material, err := root.NewTrustedRootFromJSON(s.trustedRoot(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	verifier, err := verify.NewVerifier(material, verify.WithTransparencyLog(1), verify.WithObserverTimestamps(1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	identity, err := verify.NewShortCertificateIdentity(issuer, "", subject, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	policy := verify.NewPolicy(verify.WithoutArtifactUnsafe(), verify.WithCertificateIdentity(identity))
+	b.Run("sigstore-go", func(b *testing.B) {
+		for b.Loop() {
+			var bun bundle.Bundle
+			if err := bun.UnmarshalJSON(bundled); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := verifier.Verify(&bun, policy); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -92,7 +92,7 @@ func (v *Services) choose(config *root.SigningConfig, transport http.RoundTrippe
 		for _, s := range chosen {
 			o := &sign.RekorOptions{BaseURL: s.URL, Timeout: asking, Retries: retries, Version: s.MajorAPIVersion}
 			if s.MajorAPIVersion == rekorTiles {
-				o.ClientV2 = newTiles(s.URL, transport)
+				o.ClientV2 = newTiles(s.URL, transport, v.trusted)
 			}
 			v.logs = append(v.logs, sign.NewRekor(o))
 		}
