@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pavedpaths/paths/pathsdk/gen"
 )
 
@@ -108,7 +110,7 @@ func TestActionsArePinned(t *testing.T) {
 // A function with a side effect that an engine may take from its cache signs or
 // publishes nothing, and says that it did.
 func TestSideEffectsAreNeverCached(t *testing.T) {
-	checked := 0
+	var checked []string
 	for _, code := range roots(t) {
 		files, err := filepath.Glob(filepath.Join(code, "*.go"))
 		if err != nil {
@@ -121,15 +123,22 @@ func TestSideEffectsAreNeverCached(t *testing.T) {
 			}
 		}
 		effects, bad := cached(parsed)
-		checked += len(effects)
+		checked = append(checked, effects...)
+		for _, name := range unforced(parsed) {
+			t.Errorf("%s: %s runs something with a secret, and never by always", code, name)
+		}
 		for _, name := range bad {
 			t.Errorf("%s: %s has a side effect and no +cache=\"never\"", code, name)
 		}
 	}
-	if checked < 5 {
-		t.Errorf("only %d functions with side effects were found: does this test still know them?", checked)
+	slices.Sort(checked)
+	if diff := cmp.Diff(effects, checked); diff != "" {
+		t.Errorf("functions with side effects (-want +got): does this test still know them?\n%s", diff)
 	}
 }
+
+// effects are all functions of the modules that sign, publish or judge.
+var effects = []string{"Attest", "Judge", "Ship", "Ship", "Verify", "Vulndb"}
 
 // The rule finds what it is meant to find.
 func TestCachedFinds(t *testing.T) {
@@ -157,6 +166,10 @@ func (m *M) Checked() { m.Step.Attest() }
 	if want := []string{"Fine", "Indirect", "Publish"}; !slices.Equal(effects, want) {
 		t.Errorf("effects of %v, want %v", effects, want)
 	}
+	// Attest as it would be without always.
+	if bad := unforced([]*ast.File{parse(t, "x.go", "package x\nfunc Attest() { c.WithMountedSecret(k).WithExec(a) }\nfunc Judge() { always(reg.in(c)).WithExec(a) }\n")}); !slices.Equal(bad, []string{"Attest"}) {
+		t.Errorf("run with a secret, and not by always: %q", bad)
+	}
 }
 
 func parse(t *testing.T, name string, src any) *ast.File {
@@ -173,7 +186,39 @@ func parse(t *testing.T, name string, src any) *ast.File {
 
 // effectful are the calls that sign, publish or judge: always marks an exec that
 // must run, the others are functions of our own modules and of Dagger.
-var effectful = []string{"always", "Publish", "Attest", "Judge", "Ship", "Verify"}
+var effectful = []string{"always", "WithMountedSecret", "WithSecretVariable", "Publish", "Attest", "Judge", "Ship", "Verify"}
+
+// unforced lists the functions that run something with a secret, or with a way to a
+// registry, and never ask for it to be run always: the engine's layer cache may answer
+// in its place.
+func unforced(files []*ast.File) []string {
+	var bad []string
+	for _, f := range files {
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			calls := map[string]bool{}
+			ast.Inspect(fn.Body, func(n ast.Node) bool {
+				if x, ok := n.(*ast.CallExpr); ok {
+					switch c := x.Fun.(type) {
+					case *ast.Ident:
+						calls[c.Name] = true
+					case *ast.SelectorExpr:
+						calls[c.Sel.Name] = true
+					}
+				}
+				return true
+			})
+			secret := calls["WithMountedSecret"] || calls["WithSecretVariable"] || calls["in"] // access.in
+			if secret && calls["WithExec"] && !calls["always"] {
+				bad = append(bad, fn.Name.Name)
+			}
+		}
+	}
+	return bad
+}
 
 // cached lists the exported methods with side effects, by themselves or through
 // helpers, and those of them that an engine may cache. Checks publish nowhere, and

@@ -11,6 +11,7 @@ exports=$(scripts/engine.sh up)
 eval "$exports"
 down() {
 	code=$?
+	[ -z "${made:-}" ] || rm -f .env
 	[ -z "$ours" ] || scripts/engine.sh down || code=1
 	exit $code
 }
@@ -25,5 +26,4 @@ made=
 [ -e .env ] || { made=yes; printf 'PATHS_GOIMAGE=%s\n' "$PATHS_GO_IMAGE" >.env; }
 code=0
 dagger check || code=$?
-[ -z "$made" ] || rm -f .env
 exit $code

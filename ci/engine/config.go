@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 )
 
 // runc can't be built in dagger's module graph, which selects a version of
@@ -68,6 +71,9 @@ func load(env func(string) string) (config, error) {
 			return c, fmt.Errorf("%s is %q: give something like %s", name, check.value, check.form)
 		}
 	}
+	if err := ownedFolder(c.Dir); err != nil {
+		return c, err
+	}
 	mod, err := os.ReadFile("go.mod")
 	if err != nil {
 		return c, fmt.Errorf("%w; run me in ci/engine, as make engine does", err)
@@ -116,4 +122,20 @@ func output(name string, args ...string) (string, error) {
 		return "", fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// ownedFolder refuses a folder that others can write: what lies in it is run, as root.
+func ownedFolder(dir string) error {
+	info, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || !ok || int(stat.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s is not a folder that only you can write, and programs in it would be run: remove it, or set PATHS_ENGINE_DIR to another", dir)
+	}
+	return nil
 }

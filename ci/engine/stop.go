@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -28,8 +29,15 @@ func down(c config) error {
 	if err := os.RemoveAll("/var/lib/cni/networks/" + c.Network); err != nil {
 		return err
 	}
-	_ = os.Remove("/var/lib/cni/networks") // if empty
-	_ = os.Remove("/var/lib/cni")
+	results, _ := filepath.Glob("/var/lib/cni/results/" + c.Network + "-*")
+	for _, r := range results {
+		if err := os.Remove(r); err != nil {
+			return err
+		}
+	}
+	for _, empty := range []string{"/var/lib/cni/results", "/var/lib/cni/networks", "/var/lib/cni"} {
+		_ = os.Remove(empty) // if it is
+	}
 	for _, flavour := range []string{"iptables-nft", "iptables-legacy"} {
 		if err := withoutRules(c, flavour); err != nil {
 			return err
@@ -124,7 +132,7 @@ func undoRules(save, network, cidr string) string {
 			flush()
 		case strings.HasPrefix(line, ":CNI-FORWARD "), strings.HasPrefix(line, ":CNI-ADMIN "):
 			shared = true
-		case len(f) > 3 && f[0] == "-A" && (ours.MatchString(line) || strings.HasPrefix(f[3], prefix)):
+		case len(f) > 3 && f[0] == "-A" && (ours.MatchString(line) || strings.HasPrefix(f[1], "CNI-") && strings.HasPrefix(f[3], prefix)):
 			if chain.MatchString(f[1]) && !seen[f[1]] {
 				seen[f[1]] = true
 				chains = append(chains, f[1])

@@ -242,8 +242,13 @@ func (how judging) verdict(ctx context.Context, j *dagger.StepJudgement, stored 
 	if how.allowRefused {
 		return v, nil
 	}
-	return nil, fmt.Errorf("the policy refuses %s at %s; its evidence is kept there\n%s\n  to get the report: ship --allow-refused … report export --path report.html",
-		v.Digest, v.Reference, strings.Join(v.Findings, "\n"))
+	kept := "at " + v.Reference + "; its evidence is kept there"
+	fix := "verify --allow-refused … report export --path report.html gives the report"
+	if stored {
+		kept = "which is in no registry, and not kept"
+		fix = "ship --allow-refused … store export --path DIR keeps it with its evidence"
+	}
+	return nil, fmt.Errorf("the policy refuses %s, %s\n%s\n  fix: see above; %s", v.Digest, kept, strings.Join(v.Findings, "\n"), fix)
 }
 
 // asking are questions to the engine that are on their way.

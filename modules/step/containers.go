@@ -31,8 +31,10 @@ func (m *Step) released(repository *dagger.Directory) *dagger.File {
 	}
 	// The same flags as in the Makefile: the same source gives the same bytes.
 	return m.golang().
-		WithMountedCache(goModules, dag.CacheVolume("paths-tool-modules")).
-		WithMountedCache("/build", dag.CacheVolume("paths-tool-build")).
+		// What an image's go left there is for that image alone: attester and verifier
+		// run what comes out of it.
+		WithMountedCache(goModules, dag.CacheVolume("paths-tool-modules-"+m.GoImage)).
+		WithMountedCache("/build", dag.CacheVolume("paths-tool-build-"+m.GoImage)).
 		WithEnvVariable("GOMODCACHE", goModules).
 		WithEnvVariable("GOCACHE", "/build").
 		WithEnvVariable("CGO_ENABLED", "0").
@@ -40,6 +42,8 @@ func (m *Step) released(repository *dagger.Directory) *dagger.File {
 		WithMountedDirectory("/src", repository).
 		WithWorkdir("/src").
 		WithExec([]string{"go", "build", "-ldflags=-s -w", "-o", "/pathctl", "./pathsdk/cmd/pathctl"}).
+		// go.sum is compared with archives only; this looks at what was compiled, too.
+		WithExec([]string{"go", "mod", "verify"}).
 		File("/pathctl")
 }
 

@@ -1931,7 +1931,7 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg repository", err))
 				}
 			}
-			return New(tool, goImage, repository), nil
+			return New(tool, goImage, repository)
 		default:
 			return nil, fmt.Errorf("unknown function %s", fnName)
 		}

@@ -12,6 +12,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"dagger/step/internal/dagger"
 )
@@ -35,15 +37,19 @@ func New(
 	// +defaultPath="/"
 	// +ignore=["**", "!go.mod", "!go.sum", "!pathsdk/**"]
 	repository *dagger.Directory,
-) *Step {
+) (*Step, error) {
 	m := &Step{Tool: tool, GoImage: goImage}
 	if m.GoImage == "" {
 		m.GoImage = defaultGoImage
 	}
+	// By a tag, two zones could get two images.
+	if !strings.Contains(m.GoImage, "@sha256:") {
+		return nil, fmt.Errorf("go-image: %.200q has no digest: give HOST/NAME@sha256:…", m.GoImage)
+	}
 	if m.Tool == nil {
 		m.Tool = m.released(repository)
 	}
-	return m
+	return m, nil
 }
 
 // Explain says what each step of a path does, in which zone, and what it proves.

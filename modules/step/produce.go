@@ -64,13 +64,10 @@ func (m *Step) Produce(
 	if err != nil {
 		return nil, err
 	}
-	code, err := download.ExitCode(ctx)
-	if err != nil {
-		return nil, err
-	}
 	p := &Produced{Step: m}
 	c := m.fetching()
-	if code == 0 {
+	// What fails is not kept by the engine, and fails again, and says why, in the zone.
+	if _, err := download.Sync(ctx); err == nil {
 		p.Modules = download.Directory(tools("fetch"))
 		c = c.WithMountedDirectory(tools("fetch"), p.Modules)
 	}
@@ -152,10 +149,31 @@ func (p *Produced) all(ctx context.Context) (handovers, error) {
 	return h, nil
 }
 
+// plainSource refuses a service that sets arguments of Dagger modules: from a folder
+// with such a .env, dagger would take what is in it for the caller's own.
+func plainSource(ctx context.Context, source *dagger.Directory) error {
+	names, err := source.Entries(ctx)
+	if err != nil || !slices.Contains(names, ".env") {
+		return err
+	}
+	text, err := source.File(".env").Contents(ctx)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(text) {
+		name, _, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "export ")), "=")
+		for _, prefix := range []string{"STEP_", "MICROSERVICE_"} {
+			if strings.HasPrefix(strings.ToUpper(strings.TrimSpace(name)), prefix) {
+				return fmt.Errorf("source: its .env sets %.60q, an argument of this module: whoever writes the service would choose what runs beside the keys\n  fix: remove it, and give arguments to dagger call", name)
+			}
+		}
+	}
+	return nil
+}
+
 // download is a container with the modules that go.mod names in the zone fetch's
-// tools, if it ends with 0. It depends on go.mod and go.sum alone, so that no other
-// change of the source downloads them again. What fails here fails again, and says
-// why, in the zone.
+// tools, if it ends well. It depends on go.mod and go.sum alone, so that no other
+// change of the source downloads them again.
 func (m *Step) download(ctx context.Context, source *dagger.Directory) (*dagger.Container, error) {
 	c := m.golang().
 		WithMountedCache(goModules, dag.CacheVolume("paths-fetch-modules")).
@@ -176,7 +194,6 @@ func (m *Step) download(ctx context.Context, source *dagger.Directory) (*dagger.
 		}
 		c = c.WithNewFile(name, text)
 	}
-	whatever := dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}
 	return c.
 		WithEnvVariable("GOFLAGS", "-modcacherw").
 		// From proxies alone: version control systems and toolchains that a go.mod
@@ -184,13 +201,13 @@ func (m *Step) download(ctx context.Context, source *dagger.Directory) (*dagger.
 		WithEnvVariable("GOVCS", "*:off").
 		WithEnvVariable("GOTOOLCHAIN", "local").
 		WithEnvVariable("GOMODCACHE", goModules).
-		WithExec([]string{"go", "mod", "download"}, whatever).
+		WithExec([]string{"go", "mod", "download"}).
 		// Out of the volume, which no other zone may mount. It was checked there.
 		WithEnvVariable("GOMODCACHE", tools("fetch")+"/gomod").
 		WithEnvVariable("GOPROXY", "file://"+goModules+"/cache/download").
 		WithEnvVariable("GOSUMDB", "off").
 		WithExec([]string{"mkdir", "-p", tools("fetch") + "/gomod"}).
-		WithExec([]string{"go", "mod", "download"}, whatever), nil
+		WithExec([]string{"go", "mod", "download"}), nil
 }
 
 // Archive is a folder as a tar archive, such as an OCI layout to import.

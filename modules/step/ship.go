@@ -66,6 +66,9 @@ func (m *Step) Ship(
 		// Where the attester will have it; the producer only records that it was given.
 		inputs = append(inputs, "--vuln-db="+vulnDBFolder)
 	}
+	if err := plainSource(ctx, source); err != nil {
+		return nil, err
+	}
 	p, err := m.Produce(ctx, source, revision, repository, created, dirty, inputs)
 	if err != nil {
 		return nil, err

@@ -75,13 +75,15 @@ jobs:
         with:
           version: "[[.Dagger]]"
           module: [[.Module]]
+          # Not in the checkout: a .env there would choose arguments that are not given.
+          workdir: ${{ runner.temp }}
           call: >-
-            ship --source . --registry "ghcr.io/${GITHUB_REPOSITORY_OWNER,,}"
+            ship --source "$GITHUB_WORKSPACE" --registry "ghcr.io/${GITHUB_REPOSITORY_OWNER,,}"
             --registry-config "file://$HOME/.docker/config.json"
-            --revision "$GITHUB_SHA" --created "$(git log -1 --format=%cI)"
+            --revision "$GITHUB_SHA" --created "$(git -C "$GITHUB_WORKSPACE" log -1 --format=%cI)"
             --repository "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY"
             --attester-key env://ATTESTER_KEY --verifier-key env://VERIFIER_KEY
-            --trust trust summary
+            --trust "$GITHUB_WORKSPACE/trust" summary
 `))
 
 // versionFile says which version of Dagger the repository uses: the requirement of

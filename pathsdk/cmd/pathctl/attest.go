@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/internal/bounded"
 	"github.com/pavedpaths/paths/pathsdk/oci"
+	"github.com/pavedpaths/paths/pathsdk/paths"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
 	"github.com/pavedpaths/paths/pathsdk/run"
 	"github.com/pavedpaths/paths/pathsdk/step"
@@ -169,6 +171,11 @@ func (a *app) attest(ctx context.Context, f *attestFlags, overrides map[string]s
 			return attested{}, err
 		}
 	}
+	if f.inputs == "" {
+		if err := ownPlaces(p, inputs, overrides); err != nil {
+			return attested{}, err
+		}
+	}
 	created, err := createdOf(inputs)
 	if err != nil {
 		return attested{}, err
@@ -236,6 +243,27 @@ func namedLater(to string) string {
 		return to + unnamed
 	}
 	return to
+}
+
+// ownPlaces refuses inputs that name places, such as where the vulnerability database
+// is, when they come out of the producer's record: whoever is attested to would choose
+// what is known of it.
+func ownPlaces(p paths.Path, inputs map[string]json.RawMessage, overrides map[string]string) error {
+	for _, in := range p.Inputs {
+		if _, given := overrides[in.Name]; given || !in.Local {
+			continue
+		}
+		def, err := step.Parse(in, in.Default)
+		if err != nil {
+			return err
+		}
+		if said, ok := inputs[in.Name]; ok && !bytes.Equal(said, def) {
+			return step.Usagef("the producer's record says %s for input %s, which the attester takes from nobody but you\n  fix: give --%s, for instance --%s=%s",
+				said, in.Name, step.Flag(in.Name), step.Flag(in.Name), in.Default)
+		}
+		inputs[in.Name] = def
+	}
+	return nil
 }
 
 // attestInputs are the inputs of the path: what ship resolved, or what the

@@ -557,8 +557,19 @@ func TestDaggerConsumer(t *testing.T) {
 	}
 
 	w := newDaggerWorld(t)
-	args := append([]string{"call", "-m", remote + "/modules/microservice", "--go-image", image}, w.ship(".", "summary")...)
-	if r := run(args...); !strings.Contains(r.stdout, "PASSED") {
+	// With keys, no folder may choose arguments: dagger takes those from a .env.
+	args := append([]string{"call", "-m", remote + "/modules/microservice", "--go-image", image}, w.ship(src, "summary")...)
+	within := daggerCommand(t, args...)
+	within.Dir = src
+	if r := waitFor(t, within); r.code == 0 || !strings.Contains(r.stderr, "its .env sets") {
+		t.Errorf("ship of a source that sets arguments: exit %d\n%s", r.code, r.stderr)
+	}
+	if err := os.Remove(filepath.Join(src, ".env")); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := daggerCommand(t, args...)
+	elsewhere.Dir = t.TempDir()
+	if r := mustCall(t, elsewhere); !strings.Contains(r.stdout, "PASSED") {
 		t.Errorf("ship by git reference: %s", r.stdout)
 	}
 	// The tool that the module built is the one that make built.

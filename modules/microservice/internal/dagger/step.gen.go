@@ -10,7 +10,7 @@ import (
 )
 
 // Retrieve the binding value, as type Step
-func (r *Binding) AsStep() *Step { // step (../../../../modules/step/main.go:20:6)
+func (r *Binding) AsStep() *Step { // step (../../../../modules/step/main.go:22:6)
 	q := r.query.Select("asStep")
 
 	return &Step{
@@ -232,7 +232,7 @@ func (r *Env) WithStepFetchOutput(name string, description string) *Env { // ste
 }
 
 // Create or update a binding of type Step in the environment
-func (r *Env) WithStepInput(name string, value *Step, description string) *Env { // step (../../../../modules/step/main.go:20:6)
+func (r *Env) WithStepInput(name string, value *Step, description string) *Env { // step (../../../../modules/step/main.go:22:6)
 	assertNotNil("value", value)
 	q := r.query.Select("withStepInput")
 	q = q.Arg("name", name)
@@ -269,7 +269,7 @@ func (r *Env) WithStepJudgementOutput(name string, description string) *Env { //
 }
 
 // Declare a desired Step output to be assigned in the environment
-func (r *Env) WithStepOutput(name string, description string) *Env { // step (../../../../modules/step/main.go:20:6)
+func (r *Env) WithStepOutput(name string, description string) *Env { // step (../../../../modules/step/main.go:22:6)
 	q := r.query.Select("withStepOutput")
 	q = q.Arg("name", name)
 	q = q.Arg("description", description)
@@ -476,19 +476,19 @@ type StepOpts struct {
 	//
 	// pathctl, a static Linux binary; released or built from this repository when empty
 	//
-	Tool *File // step (../../../../modules/step/main.go:30:2)
+	Tool *File // step (../../../../modules/step/main.go:32:2)
 	//
 	// image with Go and a shell, by digest; it compiles the service, and pathctl where that is built
 	//
-	GoImage string // step (../../../../modules/step/main.go:33:2)
+	GoImage string // step (../../../../modules/step/main.go:35:2)
 	//
 	// this module's own repository, from which pathctl is built
 	//
-	Repository *Directory // step (../../../../modules/step/main.go:37:2)
+	Repository *Directory // step (../../../../modules/step/main.go:39:2)
 }
 
 // Step runs steps and zones of paved paths.
-func (r *Query) Step(opts ...StepOpts) *Step { // step (../../../../modules/step/main.go:27:1)
+func (r *Query) Step(opts ...StepOpts) *Step { // step (../../../../modules/step/main.go:29:1)
 	q := r.query.Select("step")
 	for i := len(opts) - 1; i >= 0; i-- {
 		// `tool` optional argument
@@ -511,7 +511,7 @@ func (r *Query) Step(opts ...StepOpts) *Step { // step (../../../../modules/step
 }
 
 // Step runs steps and zones of paved paths.
-type Step struct { // step (../../../../modules/step/main.go:20:6)
+type Step struct { // step (../../../../modules/step/main.go:22:6)
 	query *querybuilder.Selection
 
 	explain *string
@@ -525,7 +525,7 @@ func (r *Step) WithGraphQLQuery(q *querybuilder.Selection) *Step {
 }
 
 // Archive is a folder as a tar archive, such as an OCI layout to import.
-func (r *Step) Archive(directory *Directory) *File { // step (../../../../modules/step/produce.go:197:1)
+func (r *Step) Archive(directory *Directory) *File { // step (../../../../modules/step/produce.go:214:1)
 	assertNotNil("directory", directory)
 	q := r.query.Select("archive")
 	q = q.Arg("directory", directory)
@@ -764,7 +764,7 @@ func (r *Step) Custom(source *Directory, sourceDigest string, name string, comma
 }
 
 // Explain says what each step of a path does, in which zone, and what it proves.
-func (r *Step) Explain(ctx context.Context, path string) (string, error) { // step (../../../../modules/step/main.go:50:1)
+func (r *Step) Explain(ctx context.Context, path string) (string, error) { // step (../../../../modules/step/main.go:56:1)
 	if r.explain != nil {
 		return *r.explain, nil
 	}
@@ -1387,7 +1387,7 @@ func (r *Step) Test(source *Directory, sourceDigest string, modules *File, modca
 }
 
 // The pathctl that runs in every container.
-func (r *Step) Tool() *File { // step (../../../../modules/step/main.go:22:2)
+func (r *Step) Tool() *File { // step (../../../../modules/step/main.go:24:2)
 	q := r.query.Select("tool")
 
 	return &File{
@@ -2162,7 +2162,7 @@ func (r *StepProduced) WithGraphQLQuery(q *querybuilder.Selection) *StepProduced
 }
 
 // Built is what the build handed over, in files/: the image as an OCI layout.
-func (r *StepProduced) Built() *Directory { // step (../../../../modules/step/produce.go:93:1)
+func (r *StepProduced) Built() *Directory { // step (../../../../modules/step/produce.go:90:1)
 	q := r.query.Select("built")
 
 	return &Directory{
@@ -2230,7 +2230,7 @@ func (r *StepProduced) UnmarshalJSON(bs []byte) error {
 
 // Published hands image and claims over to the attester, by digest. It runs no
 // user code.
-func (r *StepProduced) Published() *Directory { // step (../../../../modules/step/produce.go:99:1)
+func (r *StepProduced) Published() *Directory { // step (../../../../modules/step/produce.go:96:1)
 	q := r.query.Select("published")
 
 	return &Directory{
@@ -2240,7 +2240,7 @@ func (r *StepProduced) Published() *Directory { // step (../../../../modules/ste
 
 // Tested is what the tests and the service's own steps handed over, in files/:
 // JUnit results and coverage among them. It fails if a test does.
-func (r *StepProduced) Tested() *Directory { // step (../../../../modules/step/produce.go:88:1)
+func (r *StepProduced) Tested() *Directory { // step (../../../../modules/step/produce.go:85:1)
 	q := r.query.Select("tested")
 
 	return &Directory{
