@@ -11,7 +11,7 @@ n=${N:-5}
 peers=$(scripts/peers.sh)
 (cd ci/bench && CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off go build -o ../../.bench/bench .)
 ours=
-[ -n "${_EXPERIMENTAL_DAGGER_RUNNER_HOST:-}" ] || ours=yes
+[ -n "${_EXPERIMENTAL_DAGGER_RUNNER_HOST:-}" ] || scripts/engine.sh status >/dev/null 2>&1 || ours=yes
 exports=$(scripts/engine.sh up)
 eval "$exports"
 work=$(mktemp -d)
@@ -102,6 +102,7 @@ median() { sort -n "$1" | awk '{v[NR] = $1} END {printf "%.2f", v[int((NR + 1) /
 ratio() { echo "$1 $2" | awk '{printf "%.2f", $1 / $2}'; }
 over() { echo "$1 $2" | awk '{printf "%.2f", $1 - $2}'; }
 
+[ -n "$ours" ] || [ -n "${PRUNE:-}" ] || { echo "scripts/bench-dagger.sh: loading is measured cold, which empties the cache of an engine that others may use: set PRUNE=yes, or unset _EXPERIMENTAL_DAGGER_RUNNER_HOST and stop the engine first: make engine-down" >&2; exit 1; }
 dagger --silent core engine local-cache prune >/dev/null
 cold=$(seconds functions)
 # Each compiles the service's dependencies once. The peers' base image is that of

@@ -6,17 +6,35 @@ set -eu
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
 ours=
-[ -n "${_EXPERIMENTAL_DAGGER_RUNNER_HOST:-}" ] || ours=yes
+[ -n "${_EXPERIMENTAL_DAGGER_RUNNER_HOST:-}" ] || scripts/engine.sh status >/dev/null 2>&1 || ours=yes
+# What an engine may leave on the host: links, mounts, control groups, rules.
+traces() {
+	ls /sys/class/net
+	cut -d' ' -f2 /proc/mounts | sort
+	find /sys/fs/cgroup -maxdepth 2 -name buildkit
+	find /var/lib/cni 2>/dev/null || :
+	for save in iptables-nft-save iptables-legacy-save; do $save 2>/dev/null | grep '^-A' || :; done
+}
+before=$(traces)
 exports=$(scripts/engine.sh up)
 eval "$exports"
 down() {
 	code=$?
 	[ -z "${made:-}" ] || rm -f .env
 	[ -z "$ours" ] || scripts/engine.sh down || code=1
+	if [ -n "$ours" ] && [ "$(traces)" != "$before" ]; then
+		echo "scripts/e2e-dagger.sh: the engine left this behind, or took it away:" >&2
+		now=$(mktemp)
+		traces >"$now"
+		printf '%s\n' "$before" | diff - "$now" >&2 || :
+		rm -f "$now"
+		code=1
+	fi
 	exit $code
 }
 trap down EXIT
 trap 'exit 130' INT TERM
+[ -n "${PATHS_GO_IMAGE:-}" ] || { echo "scripts/e2e-dagger.sh: PATHS_GO_IMAGE is not set: this engine is not the one that make engine builds; give an image with Go that it can pull, by digest" >&2; exit 1; }
 (cd ci/engine && go vet . && go test -vet=off -count=1 .)
 go test -vet=off -tags e2e -timeout 60m -count=1 ${TESTFLAGS:-} -run "${E2E:-^TestDagger}" -v ./pathsdk/cmd/pathctl/
 [ -z "${E2E:-}" ] || exit 0

@@ -37,9 +37,8 @@ func build(ctx context.Context, c config) error {
 	if err := os.MkdirAll(lib, 0o755); err != nil {
 		return err
 	}
-	const pkg = "github.com/dagger/dagger/engine"
 	if err := goBuild(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false"},
-		"build", "-tags", "dfexcludepatterns,dfparents", "-ldflags", fmt.Sprintf("-s -w -X %s.Version=%s -X %s.Tag=%s", pkg, c.Version, pkg, c.Version), "-o", lib+"/", "tool"); err != nil {
+		append(daggerFlags(c), "-o", lib+"/", "tool")...); err != nil {
 		return err
 	}
 	if err := goBuild(ctx, []string{"CGO_ENABLED=1", "GOFLAGS=-trimpath -buildvcs=false", "GOBIN=" + lib},
@@ -75,6 +74,12 @@ func link(c config) error {
 		}
 	}
 	return nil
+}
+
+// daggerFlags build Dagger's programs, which say their version.
+func daggerFlags(c config) []string {
+	const pkg = "github.com/dagger/dagger/engine"
+	return []string{"build", "-tags", "dfexcludepatterns,dfparents", "-ldflags", fmt.Sprintf("-s -w -X %s.Version=%s -X %s.Tag=%s", pkg, c.Version, pkg, c.Version)}
 }
 
 func goBuild(ctx context.Context, env []string, args ...string) error {

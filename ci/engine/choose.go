@@ -33,7 +33,7 @@ func up(ctx context.Context, c config) (string, error) {
 		say("using Docker: dagger starts an engine of version %s in it", c.Version)
 		return exports(c, "", cli, builtIn, ""), nil
 	}
-	if err := possible(); err != nil {
+	if err := possible(os.Geteuid()); err != nil {
 		return "", err
 	}
 	var image string
@@ -78,7 +78,24 @@ func daggerCommand(ctx context.Context, c config) (path string, builtIn bool, er
 			}
 		}
 	}
-	return c.path("bin", "dagger"), true, locked(c, func() error { return build(ctx, c) })
+	cli := c.path("cli", c.Version, "dagger")
+	return cli, true, locked(c, func() error { return buildCLI(ctx, c, cli) })
+}
+
+// buildCLI builds the command alone: with somebody else's engine nothing more is needed.
+func buildCLI(ctx context.Context, c config, cli string) error {
+	if _, err := os.Stat(cli); err == nil {
+		return nil
+	}
+	say("building the command dagger %s from its Go module, once: some minutes", c.Version)
+	if err := os.MkdirAll(filepath.Dir(cli), 0o755); err != nil {
+		return err
+	}
+	if err := goBuild(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false"},
+		append(daggerFlags(c), "-o", cli+".new", "github.com/dagger/dagger/cmd/dagger")...); err != nil {
+		return err
+	}
+	return os.Rename(cli+".new", cli)
 }
 
 // answers checks that the engine which the caller named is there, and of the
@@ -105,9 +122,9 @@ func sameVersion(c config, said string) error {
 }
 
 // possible reports why an engine can't be started here.
-func possible() error {
+func possible(uid int) error {
 	why := func(text string) error { return errors.New("no Dagger engine: " + text + threeWays) }
-	if os.Geteuid() != 0 {
+	if uid != 0 {
 		return why("no engine is named, no Docker engine answers, and building one needs root")
 	}
 	if out, err := exec.Command("unshare", "--mount", "--pid", "--net", "--fork", "true").CombinedOutput(); err != nil {

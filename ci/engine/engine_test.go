@@ -196,3 +196,49 @@ func TestPid(t *testing.T) {
 	}
 	_ = cmd.Wait()
 }
+
+// TestPossible: who can't have an engine is told the three ways to one.
+func TestPossible(t *testing.T) {
+	err := possible(1000)
+	if err == nil {
+		t.Fatal("an engine without root")
+	}
+	for _, way := range []string{"_EXPERIMENTAL_DAGGER_RUNNER_HOST", "Docker engine", "as root"} {
+		if !strings.Contains(err.Error(), way) {
+			t.Errorf("it does not name %q:\n%v", way, err)
+		}
+	}
+}
+
+func TestOwnedFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := ownedFolder(dir); err != nil {
+		t.Error(err)
+	}
+	if err := ownedFolder(filepath.Join(dir, "none")); err != nil {
+		t.Error(err)
+	}
+	link, open := filepath.Join(dir, "link"), filepath.Join(dir, "open")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{link, open} {
+		if err := ownedFolder(bad); err == nil || !strings.Contains(err.Error(), "PATHS_ENGINE_DIR") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// TestUndoOthers: rules of somebody else's network with addresses like ours stay.
+func TestUndoOthers(t *testing.T) {
+	save := "*filter\n:INPUT ACCEPT [0:0]\n:NETAVARK_FORWARD - [0:0]\n-A INPUT -s 10.89.3.0/24 -j DROP\n-A NETAVARK_FORWARD -d 10.89.0.0/24 -j ACCEPT\nCOMMIT\n"
+	if undo := undoRules(save, "paths", "10.89.0.0/16"); undo != "" {
+		t.Errorf("it removes\n%s", undo)
+	}
+}

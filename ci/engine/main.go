@@ -17,7 +17,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: engine up|down|purge; see make help"
+const usage = "usage: engine up|status|down|purge; see make help"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -52,6 +52,12 @@ func run(ctx context.Context, args []string) error {
 		}
 		fmt.Print(lines)
 		return nil
+	case "status":
+		if !alive(c, "engine") {
+			return errors.New("no engine of ours runs here: make engine starts one")
+		}
+		fmt.Println(c.socket())
+		return nil
 	case "down":
 		return locked(c, func() error { return down(c) })
 	case "purge":
@@ -59,7 +65,10 @@ func run(ctx context.Context, args []string) error {
 			if err := down(c); err != nil {
 				return err
 			}
-			return os.RemoveAll(c.Dir)
+			if err := os.RemoveAll(c.Dir); err != nil {
+				return err
+			}
+			return os.Remove(c.Dir + ".lock")
 		})
 	}
 	return errUsage

@@ -67,6 +67,10 @@ func spawn(c config) error {
 	if err != nil {
 		return err
 	}
+	// What was there before stays when the engine goes.
+	if err := os.WriteFile(c.path("run", "cgroups"), []byte(strings.Join(cgroups(), "\n")), 0o644); err != nil {
+		return err
+	}
 	raw, err := json.Marshal(c)
 	if err != nil {
 		return err
@@ -84,6 +88,13 @@ func spawn(c config) error {
 		return err
 	}
 	return background(c, "engine", syscall.CLONE_NEWNS|syscall.CLONE_NEWPID, self, verbInside, c.Dir)
+}
+
+// cgroups are those of a BuildKit, which makes one in every hierarchy and leaves it.
+func cgroups() []string {
+	one, _ := filepath.Glob("/sys/fs/cgroup/buildkit")
+	many, _ := filepath.Glob("/sys/fs/cgroup/*/buildkit")
+	return append(one, many...)
 }
 
 // background starts a process that outlives this one.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -41,6 +42,13 @@ func down(c config) error {
 	for _, flavour := range []string{"iptables-nft", "iptables-legacy"} {
 		if err := withoutRules(c, flavour); err != nil {
 			return err
+		}
+	}
+	if before, err := os.ReadFile(c.path("run", "cgroups")); err == nil {
+		for _, dir := range cgroups() {
+			if !slices.Contains(strings.Split(string(before), "\n"), dir) {
+				_ = os.Remove(dir) // if nobody is in it
+			}
 		}
 	}
 	if before, err := os.ReadFile(c.path("run", "ip_forward")); err == nil {

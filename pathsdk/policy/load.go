@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -228,6 +229,11 @@ func checkRule(r *Rule) error {
 	}
 	if r.Severity != SeverityError && r.Severity != SeverityWarning {
 		return fmt.Errorf("severity is %q, want error or warning", r.Severity)
+	}
+	if r.EffectiveOn != "" {
+		if _, err := time.Parse(time.DateOnly, r.EffectiveOn); err != nil {
+			return fmt.Errorf("effectiveOn is %.40q, want a date such as 2027-01-31", r.EffectiveOn)
+		}
 	}
 	for name, s := range map[string]string{"expr": r.Expr, "reason": r.Reason, "fix": r.Fix} {
 		if strings.TrimSpace(s) == "" {

@@ -138,4 +138,7 @@ type Rule struct {
 	// Waivable allows waivers, by the rule's id or, with forEach, by an element's
 	// ids.
 	Waivable bool `json:"waivable,omitempty"`
+	// EffectiveOn is the date, YYYY-MM-DD in UTC, from which an error fails a verdict;
+	// before, it is a warning that says so. Empty is always.
+	EffectiveOn string `json:"effectiveOn,omitempty"`
 }

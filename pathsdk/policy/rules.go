@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
@@ -61,6 +62,7 @@ func (j *judgement) rules() {
 				res.Held = res.Held && f.Waived
 			}
 		}
+		j.announce(c.Rule, before)
 		if !c.Waivable || c.forEach != nil && j.waivers.own {
 			j.waivers.refuse(c.ID)
 		}
@@ -68,6 +70,20 @@ func (j *judgement) rules() {
 	}
 	for i := range j.policy.Require {
 		j.waivers.refuse(j.policy.Require[i].ID())
+	}
+}
+
+// announce makes warnings of what a rule found that does not count yet.
+func (j *judgement) announce(r *Rule, before int) {
+	from, err := time.Parse(time.DateOnly, r.EffectiveOn)
+	if err != nil || !j.in.Now.Before(from) { // no date, or past
+		return
+	}
+	for i := range j.verdict.Findings[before:] {
+		if f := &j.verdict.Findings[before+i]; f.Severity == SeverityError {
+			f.Severity, f.BlocksFrom = SeverityWarning, r.EffectiveOn
+			f.Reason += "; this fails the policy from " + r.EffectiveOn + " on"
+		}
 	}
 }
 

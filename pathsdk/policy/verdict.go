@@ -78,6 +78,8 @@ type Finding struct {
 	// Details name what exactly failed, such as vulnerability ids; at most
 	// MaxDetails of them, and then how many more.
 	Details []string `json:"details,omitempty"`
+	// BlocksFrom is the date from which this warning will be an error; empty for others.
+	BlocksFrom string `json:"blocksFrom,omitempty"`
 	// Waived is true if active waivers cover everything in Details, or the rule.
 	Waived bool `json:"waived,omitempty"`
 }

@@ -355,7 +355,7 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 			p.Legacy = append(p.Legacy, im.Digest)
 		}
 	}
-	res, fresh, err := a.publish(ctx, signer, p)
+	res, fresh, err := a.publish(ctx, signer, p, dst)
 	named.Tag, named.Digest = "", image
 	res.Reference = named.String()
 	return res, fresh, err

@@ -95,7 +95,9 @@ func TestE2EStrangeSources(t *testing.T) {
 		"no main package": {func(t *testing.T, d string) {
 			remove(t, d+"/main.go")
 			remove(t, d+"/main_test.go")
-			write(t, d, "x.go", "package x\n")
+			// Tests that pass: they run beside the build, and may end first.
+			write(t, d, "x.go", "package x\n\nfunc One() int { return 1 }\n")
+			write(t, d, "x_test.go", "package x\n\nimport \"testing\"\n\nfunc TestOne(t *testing.T) {\n\tif One() != 1 {\n\t\tt.Fatal()\n\t}\n}\n")
 		}, 2, []string{"no main package"}},
 		"broken paths.yaml":  {func(t *testing.T, d string) { write(t, d, "paths.yaml", "x: [") }, 2, []string{"paths.yaml", "line 6"}},
 		"unknown field":      {func(t *testing.T, d string) { write(t, d, "paths.yaml", "gate: {}\n") }, 2, []string{"paths.yaml:6", "gate"}},

@@ -55,9 +55,9 @@ func (p publication) file(a *app) string {
 	return filepath.Join(a.attesterFolder("pending"), hex.EncodeToString(sum[:])+".json")
 }
 
-// publish signs what is new, hangs all evidence on the image, and tags it. It counts
-// the new signatures.
-func (a *app) publish(ctx context.Context, signer *attest.Signer, p publication) (attested, int, error) {
+// publish signs what is new, hangs all evidence on the image, and tags it. dst is the
+// place, if it is open already. It counts the new signatures.
+func (a *app) publish(ctx context.Context, signer *attest.Signer, p publication, dst oci.Writer) (attested, int, error) {
 	var res attested
 	raw, err := json.Marshal(p)
 	if err != nil {
@@ -71,9 +71,10 @@ func (a *app) publish(ctx context.Context, signer *attest.Signer, p publication)
 		return res, 0, err
 	}
 	with := oci.WithTransport(a.transport())
-	dst, err := oci.Open(ctx, to, with)
-	if err != nil {
-		return res, 0, err
+	if dst == nil {
+		if dst, err = oci.Open(ctx, to, with); err != nil {
+			return res, 0, err
+		}
 	}
 	fresh, err := a.attachAll(ctx, signer, p, dst, &res)
 	if err != nil {

@@ -109,7 +109,7 @@ func (a *app) resume(ctx context.Context, s signerFlags, list bool) (resumed, er
 	for _, p := range pending {
 		item := resumedItem{Reference: p.To + "@" + string(p.Image), Tag: p.Tag, Evidence: len(p.Evidence)}
 		if !list {
-			if _, _, err := a.publish(ctx, signer, p); err != nil {
+			if _, _, err := a.publish(ctx, signer, p, nil); err != nil {
 				item.Error = err.Error()
 				failed = append(failed, fmt.Errorf("%s: %w", item.Reference, err))
 			}
