@@ -1,6 +1,7 @@
 package attest_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -302,6 +303,46 @@ func BenchmarkVerifyIdentity(b *testing.B) {
 			if _, err := verifier.Verify(&bun, policy); err != nil {
 				b.Fatal(err)
 			}
+		}
+	})
+}
+
+// FuzzVerifyIdentity: whatever is done to a bundle, only what the identity signed is
+// ever accepted.
+func FuzzVerifyIdentity(f *testing.F) {
+	s := newSigstore(f)
+	st := statement(f, evidence.Vulns, imageDigest, evidence.Derived)
+	good := s.bundle(f, subject, issuer, st, time.Now().Add(5*time.Minute))
+	trust, err := keyless(f, s, "issuer: '"+issuer+"', subject: '"+subject+"'")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(encode(f, good))
+	f.Add(encode(f, newSigstore(f).bundle(f, subject, issuer, st, time.Now().Add(5*time.Minute))))
+	for _, edit := range []func(*protobundle.Bundle){
+		func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil },
+		func(b *protobundle.Bundle) { b.VerificationMaterial.TimestampVerificationData = nil },
+		func(b *protobundle.Bundle) { b.VerificationMaterial.Content = nil },
+		func(b *protobundle.Bundle) { b.GetDsseEnvelope().Signatures = nil },
+	} {
+		b := proto.Clone(good).(*protobundle.Bundle)
+		edit(b)
+		f.Add(encode(f, b))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := attest.Verify(trust, b)
+		if err != nil {
+			if attest.CodeOf(err) == "" {
+				t.Errorf("refused without a code: %v", err)
+			}
+			return
+		}
+		var p protobundle.Bundle
+		if err := protojson.Unmarshal(b, &p); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(p.GetDsseEnvelope().GetPayload(), st) || v.Signer.Name != "a" || v.Certified.Subject != subject {
+			t.Errorf("accepted %+v", v)
 		}
 	})
 }

@@ -361,10 +361,53 @@ func TestDaggerRefuses(t *testing.T) {
 	if v, got := verdictOf(t, w.home, w.registry.Repo("hello:latest")); got.code != 0 || !v.Passed {
 		t.Errorf("the evidence of a refused image was not kept: exit %d\n%s", got.code, got.stderr)
 	}
+	// A module with a known hole: the findings are in the output, and the evidence is
+	// kept, in a registry and in a store.
+	bad := vulnerable(t)
+	r = waitFor(t, call(t, w.ship(bad)...))
+	refused("a scan that finds", r, "the policy refuses", "vulnerabilities", "CVE-2022-28948", "evidence is kept")
+	if v, got := verdictOf(t, w.home, w.registry.Repo("hello:latest")); got.code != 3 || !hasFinding(v, "vulnerabilities") {
+		t.Errorf("the evidence of a vulnerable image was not kept: exit %d\n%s", got.code, got.stderr)
+	}
+	store := filepath.Join(t.TempDir(), "store")
+	local := w.ship(bad)
+	i := slices.Index(local, "--registry")
+	local = slices.Delete(local, i, i+4) // --registry and --tunnel
+	refused("a scan that finds, without a registry", waitFor(t, call(t, local...)), "CVE-2022-28948", "not kept", "store export")
+	mustCall(t, call(t, append(slices.Clone(local), "--allow-refused", "store", "export", "--path", store)...))
+	if v, got := verdictOf(t, w.home, "oci:"+store); got.code != 3 || !hasFinding(v, "vulnerabilities") {
+		t.Errorf("the store does not hold the evidence: exit %d\n%s", got.code, got.stderr)
+	}
+
 	if err := os.WriteFile(filepath.Join(src, "fail_test.go"), []byte("package main\n\nimport \"testing\"\n\nfunc TestBroken(t *testing.T) { t.Error(\"broken on purpose\") }\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	refused("a failing test", waitFor(t, call(t, w.ship(src)...)), "TestBroken", "broken on purpose")
+}
+
+// vulnerable is the small service with a module that has a known hole.
+func vulnerable(t *testing.T) string {
+	t.Helper()
+	src := hello(t)
+	for name, text := range map[string]string{
+		"yaml.go": "package main\n\nimport _ \"gopkg.in/yaml.v3\"\n",
+		"go.mod": `module example.com/hello
+
+go 1.26.0
+
+require gopkg.in/yaml.v3 v3.0.0-20210107192922-496545a6307b
+`,
+		"go.sum": `gopkg.in/check.v1 v0.0.0-20161208181325-20d25e280405 h1:yhCVgyC4o1eVCa2tZl7eS0r+SDo693bJlVdllGtEeKM=
+gopkg.in/check.v1 v0.0.0-20161208181325-20d25e280405/go.mod h1:Co6ibVJAznAaIkqp8huTwlJQCZ016jof/cbN4VW5Yz0=
+gopkg.in/yaml.v3 v3.0.0-20210107192922-496545a6307b h1:h8qDotaEPuJATrMmW04NCwg7v22aHH28wwpauUhK9Oo=
+gopkg.in/yaml.v3 v3.0.0-20210107192922-496545a6307b/go.mod h1:K4uyk7z7BCEPqu6E+C64Yfv1cQ7kz7rIZviUmN+EgEM=
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(src, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return src
 }
 
 // TestDaggerCancel interrupts a ship while the attester writes: no tag is there,
