@@ -16,6 +16,7 @@ import (
 
 	"github.com/pavedpaths/paths/pathsdk/catalog"
 	"github.com/pavedpaths/paths/pathsdk/gen"
+	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/paths"
 	"github.com/pavedpaths/paths/pathsdk/policy"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
@@ -181,6 +182,11 @@ func (a *app) ship(ctx context.Context, src string, f *shipFlags, given map[stri
 	pl, err := a.resolve(src, f.path, given)
 	if err != nil {
 		return err
+	}
+	if f.to != "" { // the attester reads it, after the build
+		if _, err := oci.ParseLocator(namedLater(f.to)); err != nil {
+			return err
+		}
 	}
 	inputs, err := a.hostInputs(ctx, pl)
 	if err != nil {
