@@ -22,6 +22,7 @@ const usage = `usage: sigstore VERB
   start NAME                 start one service: issuer, fulcio, rekor, rekor-front, tsa
   stop NAME                  stop one service
   token [FLAGS]              print an identity token; sigstore token -help lists the flags
+  signer                     print the entry of a trust root for the identity in those tokens
   verify [FLAGS] BUNDLE...   verify bundles with sigstore-go alone
 
 State is in PATHS_SIGSTORE, or ~/.cache/paths-sigstore.
@@ -72,6 +73,10 @@ func run(ctx context.Context, args []string) error {
 		return stop(c, args[0])
 	case verb == "token":
 		return printToken(c, args)
+	case verb == "signer" && len(args) == 0:
+		fmt.Printf("  - name: ci\n    roles: [attester]\n    maxTier: observed\n    maxBuildLevel: 1\n    identity:\n"+
+			"      trustedRoot: %s\n      issuer: %s\n      subject: https://github.com/%s\n", c.path("trusted_root.json"), c.url("issuer")+githubPath, defaults().workflow)
+		return nil
 	case verb == "verify":
 		return verifyBundles(c, args)
 	case verb == verbIssuer && len(args) == 0:

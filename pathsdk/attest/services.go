@@ -10,10 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/sign"
@@ -67,7 +67,7 @@ func LoadServices(signingConfig, trustedRoot string, transport http.RoundTripper
 
 // choose takes the services that the configuration's selectors name.
 func (v *Services) choose(config *root.SigningConfig, transport http.RoundTripper) error {
-	now := time.Now()
+	now, timed := time.Now(), len(config.TimestampAuthorityURLs()) > 0
 	if urls := config.FulcioCertificateAuthorityURLs(); len(urls) > 0 {
 		s, err := root.SelectService(urls, sign.FulcioAPIVersions, now)
 		if err != nil {
@@ -93,15 +93,32 @@ func (v *Services) choose(config *root.SigningConfig, transport http.RoundTrippe
 			o := &sign.RekorOptions{BaseURL: s.URL, Timeout: asking, Retries: retries, Version: s.MajorAPIVersion}
 			if s.MajorAPIVersion == rekorTiles {
 				o.ClientV2 = newTiles(s.URL, transport, v.trusted)
+				v.logs = append(v.logs, sign.NewRekor(o))
+				continue
 			}
-			v.logs = append(v.logs, sign.NewRekor(o))
+			// Rekor v1 says when it took an entry; v2 does not.
+			timed = true
+			v.logs = append(v.logs, &oneByOne{log: sign.NewRekor(o)})
 		}
 	}
-	old := slices.ContainsFunc(config.RekorLogURLs(), func(s root.Service) bool { return s.MajorAPIVersion < rekorTiles })
-	if len(v.timestamps) == 0 && !old {
+	if !timed {
 		return errors.New("it has no timestamp authority, and no log that gives a time: nobody could say when something was signed")
 	}
 	return nil
+}
+
+// oneByOne asks a log for one entry at a time: sigstore-go makes its client at the
+// first, and does not expect another one meanwhile.
+type oneByOne struct {
+	mu  sync.Mutex
+	log sign.Transparency
+}
+
+// GetTransparencyLogEntry implements sign.Transparency.
+func (o *oneByOne) GetTransparencyLogEntry(ctx context.Context, keyOrCertPEM []byte, b *protobundle.Bundle) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.log.GetTransparencyLogEntry(ctx, keyOrCertPEM, b)
 }
 
 // Token returns an OIDC identity token, fresh enough to be used at once. It is

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// maxToken bounds an identity token; those of Kubernetes and GitHub have less than
+// MaxToken bounds an identity token in bytes; those of Kubernetes and GitHub have less than
 // 4 KiB.
-const maxToken = 64 << 10
+const MaxToken = 64 << 10
 
 // claimed is what an identity token says of itself. Nothing is verified: the
 // certificate authority does that.
@@ -31,8 +31,8 @@ func (c claimed) id() string {
 // readToken reads the claims of a JSON Web Token (RFC 7519).
 func readToken(text string) (claimed, error) {
 	var c claimed
-	if len(text) > maxToken {
-		return c, fmt.Errorf("%d bytes are more than the limit of %d", len(text), maxToken)
+	if len(text) > MaxToken {
+		return c, fmt.Errorf("%d bytes are more than the limit of %d", len(text), MaxToken)
 	}
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {

@@ -86,8 +86,6 @@ func attacks() []attack {
 			return b.instead(signed(b.t, b.home, attest.VerifierKey, b.scan()))
 		}},
 		{"trusts a pattern to match the beginning only", "main-evil is main", "unknown-signer", func(b *battle) outcome {
-			bundle := b.signAs(b.sigstoreWorld, b.scan(), "-workflow", strings.TrimPrefix(trustSubject, "https://github.com/")+"-evil")
-			b.rebundle(b.of(b.image, evidence.Vulns), bundle)
 			raw, err := os.ReadFile(filepath.Join(b.home, "trust.yaml"))
 			if err != nil {
 				b.t.Fatal(err)
@@ -97,6 +95,11 @@ func attacks() []attack {
 			if err := os.WriteFile(trust, []byte(text), 0o600); err != nil {
 				b.t.Fatal(err)
 			}
+			if o := b.verify("--trust", trust); o.code != 0 {
+				b.t.Fatalf("the pattern does not match whom it should: %s", o.text)
+			}
+			bundle := b.signAs(b.sigstoreWorld, b.scan(), "-workflow", strings.TrimPrefix(trustSubject, "https://github.com/")+"-evil")
+			b.rebundle(b.of(b.image, evidence.Vulns), bundle)
 			return b.verify("--trust", trust)
 		}},
 		{"takes evidence away", "what is not known can't hurt", "require/vulns", func(b *battle) outcome {

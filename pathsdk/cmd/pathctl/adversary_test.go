@@ -68,13 +68,19 @@ func TestAdversary(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	w.ship(t, "oci:"+store+":v1").says(t, "ship", 0)
 	f := forge(t, store)
-	b := &battle{sigstoreWorld: w, forger: f, store: store, other: twinSigstore(t, w)}
+	b := &battle{sigstoreWorld: w, forger: f, t: t, store: store, other: twinSigstore(t, w)}
 	undo, env := snapshot(t, store), os.Getenv("PATHS_IDENTITY_TOKEN_FILE")
 	var table strings.Builder
 	table.WriteString("<!-- written by: make adversary -->\n# What an adversary tries\n\n" +
 		"Each line is an attack that `make adversary` runs against the real components: a Sigstore on loopback, an image\n" +
-		"with its evidence, and `pathctl`. Each must be refused with its own reason.\n\n" +
+		"with its evidence, and `pathctl`. Each must be refused, and for the reason named.\n\n" +
 		"| the adversary | what would go wrong | refused with |\n|---|---|---|\n")
+	// The forger's own tools make what is accepted, where the right one signs: else its
+	// failures would prove nothing.
+	if o := b.instead(b.signAs(w, b.scan())); o.code != 0 {
+		t.Fatalf("what the right identity signs is refused: %s", o.text)
+	}
+	undo()
 	accepted := 0
 	for _, a := range attacks() {
 		t.Run(a.name, func(t *testing.T) {

@@ -258,7 +258,7 @@ func ownPlaces(p paths.Path, inputs map[string]json.RawMessage, overrides map[st
 			return err
 		}
 		if said, ok := inputs[in.Name]; ok && !bytes.Equal(said, def) {
-			return step.Usagef("the producer's record says %s for input %s, which the attester takes from nobody but you\n  fix: give --%s, for instance --%s=%s",
+			return step.Usagef("the producer's record says %.200s for input %s, which the attester takes from nobody but you\n  fix: give --%s, for instance --%s=%s",
 				said, in.Name, step.Flag(in.Name), step.Flag(in.Name), in.Default)
 		}
 		inputs[in.Name] = def

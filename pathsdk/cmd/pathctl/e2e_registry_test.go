@@ -5,6 +5,8 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -248,4 +250,22 @@ func TestE2EResume(t *testing.T) {
 	}
 	h.ship(t, repo+":v1").says(t, "ship after all", 0)
 	h.arrived(t, repo)
+
+	// What was begun before and never ended does not take the tag back.
+	old := h
+	old.src = hello(t)
+	if err := os.WriteFile(filepath.Join(old.src, "old.go"), []byte("package main\n\nfunc init() { println(\"old\") }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	puts.Store(0)
+	reg.Inject(regtest.Fault{Times: regtest.Always, Do: regtest.Status(503), Match: func(r *http.Request) bool {
+		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") && puts.Add(1) > 1
+	}})
+	old.ship(t, repo+":v1").says(t, "ship of another image", 1, "503")
+	reg.Heal()
+	h.ship(t, repo+":v1").says(t, "ship of the newer one", 0)
+	runProcess(t, h.home, "attest", "resume").says(t, "resume", 0)
+	if d, err := oci.Resolve(t.Context(), oci.Locator{Repository: repo, Tag: "v1"}); err != nil || d != h.image {
+		t.Errorf("the tag names %s, %v; want %s, which was shipped last", d, err, h.image)
+	}
 }

@@ -49,9 +49,14 @@ func (a *app) attesterFolder(name string) string {
 	return filepath.Join(a.host.Home, "cache", string(step.ZoneAttest), name)
 }
 
-// file is where the publication is written down until it has ended.
+// file is where the publication is written down until it has ended. A tag has one: the
+// newest image that was to get it, so that nothing that is ended later moves it back.
 func (p publication) file(a *app) string {
-	sum := sha256.Sum256([]byte(p.To + "\n" + p.Tag + "\n" + string(p.Image)))
+	name := p.Tag
+	if name == "" {
+		name = string(p.Image)
+	}
+	sum := sha256.Sum256([]byte(p.To + "\n" + name))
 	return filepath.Join(a.attesterFolder("pending"), hex.EncodeToString(sum[:])+".json")
 }
 

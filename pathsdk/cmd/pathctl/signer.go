@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
+	"github.com/pavedpaths/paths/pathsdk/internal/bounded"
 	"github.com/pavedpaths/paths/pathsdk/run/host"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
@@ -103,8 +104,11 @@ func (a *app) token(file string) attest.Token {
 	case file != "":
 		// Read each time: who projects it there renews it.
 		return func(context.Context) (string, error) {
-			b, err := host.ReadToken(file)
-			return strings.TrimSpace(string(b)), err
+			b, err := bounded.ReadFile(file, attest.MaxToken)
+			if err != nil {
+				return "", fmt.Errorf("identity token: %w", err)
+			}
+			return strings.TrimSpace(string(b)), nil
 		}
 	case a.host.GitHub.Token != "":
 		return func(ctx context.Context) (string, error) {

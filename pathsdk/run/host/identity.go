@@ -9,22 +9,10 @@ import (
 	"net/http"
 	"net/url"
 	"time"
-
-	"github.com/pavedpaths/paths/pathsdk/internal/bounded"
 )
 
-// maxToken bounds an identity token.
-const maxToken = 64 << 10
-
-// ReadToken reads an identity token that a platform has put into a file, as Kubernetes,
-// SPIFFE and Buildkite's agents do.
-func ReadToken(file string) ([]byte, error) {
-	b, err := bounded.ReadFile(file, maxToken)
-	if err != nil {
-		return nil, fmt.Errorf("identity token: %w", err)
-	}
-	return b, nil
-}
+// maxAnswer bounds what GitHub answers: a token in JSON.
+const maxAnswer = 64 << 10
 
 // GitHub is how a job of GitHub Actions gets identity tokens; it has this only with
 // the permission id-token: write.
@@ -60,7 +48,7 @@ func (g GitHub) IdentityToken(ctx context.Context, transport http.RoundTripper, 
 	var answer struct {
 		Value string `json:"value"`
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxToken)).Decode(&answer); err != nil || answer.Value == "" {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil || answer.Value == "" {
 		return "", errors.New("its answer holds no token")
 	}
 	return answer.Value, nil
