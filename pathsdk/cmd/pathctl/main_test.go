@@ -34,10 +34,18 @@ func TestMain(m *testing.M) {
 	}})
 }
 
-// cleaned removes, after all tests, what shipOnce left for them.
+// cleaned runs the tests without settings of whoever runs them, and removes
+// afterwards what shipOnce left for them.
 type cleaned struct{ *testing.M }
 
 func (c cleaned) Run() int {
+	// Who runs the tests may have settings of their own, such as those of make sigstore.
+	for _, name := range []string{
+		"PATHS_HOME", "PATHS_HOST", "PATHS_CONNECT", "PATHS_PASSPHRASE_FILE", "PATHS_SIGNING_CONFIG", "PATHS_TRUSTED_ROOT",
+		"PATHS_IDENTITY_TOKEN_FILE", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+	} {
+		os.Unsetenv(name)
+	}
 	code := c.M.Run()
 	if shipped.home != "" {
 		_ = os.RemoveAll(filepath.Dir(shipped.home))
