@@ -16,6 +16,25 @@ traces() {
 	for save in iptables-nft-save iptables-legacy-save; do $save 2>/dev/null | grep '^-A' || :; done
 }
 before=$(traces)
+# An engine of another version is refused: ours, told to say another one of itself,
+# and given under another name, since our own is not asked.
+if [ -n "$ours" ] && [ -z "${E2E:-}" ]; then
+	other=v0.20.8
+	_EXPERIMENTAL_DAGGER_VERSION=$other scripts/engine.sh up >/dev/null
+	given=$(mktemp -d)
+	ln -s "$(scripts/engine.sh status | sed 's|^unix://||')" "$given/engine.sock"
+	code=0
+	said=$(_EXPERIMENTAL_DAGGER_RUNNER_HOST=unix://$given/engine.sock scripts/engine.sh up 2>&1) || code=$?
+	rm -r "$given"
+	scripts/engine.sh down
+	case "$code $said" in
+	"1 "*"is version $other, and this repository needs v"*) printf 'refused, as it must be: %s\n' "$said" ;;
+	*)
+		echo "scripts/e2e-dagger.sh: an engine of version $other is not refused (exit $code): $said" >&2
+		exit 1
+		;;
+	esac
+fi
 exports=$(scripts/engine.sh up)
 eval "$exports"
 down() {

@@ -68,6 +68,19 @@ func TestExports(t *testing.T) {
 	}
 }
 
+// Forwarding is left alone when another engine's bridge may need it.
+func TestBridges(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"docker0/bridge", "eth0/queues"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := bridges(dir); len(got) != 1 || got[0] != "docker0" {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestMissing(t *testing.T) {
 	if got := missing(func(what string) bool { return what != "tini" && what != "/usr/include/seccomp.h" }); strings.Join(got, " ") != "libseccomp-dev tini" {
 		t.Errorf("%v", got)

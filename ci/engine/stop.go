@@ -16,7 +16,7 @@ import (
 
 // down stops what was started, and takes away what it left outside of the folder:
 // the bridge, its addresses, rules of the packet filter, and forwarding if that
-// was off before. It may be called at any time.
+// was off before and no other bridge came since. It may be called at any time.
 func down(c config) error {
 	if _, err := os.Stat(c.path("run")); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -52,11 +52,23 @@ func down(c config) error {
 		}
 	}
 	if before, err := os.ReadFile(c.path("run", "ip_forward")); err == nil {
-		if err := os.WriteFile(forwardFile, before, 0o644); err != nil {
+		if others := bridges("/sys/class/net"); strings.TrimSpace(string(before)) == "0" && len(others) > 0 {
+			say("left forwarding of IPv4 on, which was off before: %s may need it by now; sysctl net.ipv4.ip_forward=0 turns it off", strings.Join(others, ", "))
+		} else if err := os.WriteFile(forwardFile, before, 0o644); err != nil {
 			return err
 		}
 	}
 	return os.RemoveAll(c.path("run"))
+}
+
+// bridges are the network's bridges in a folder as /sys/class/net is: each may be
+// another engine's, whose containers go out by it.
+func bridges(dir string) []string {
+	found, _ := filepath.Glob(filepath.Join(dir, "*", "bridge"))
+	for i, f := range found {
+		found[i] = filepath.Base(filepath.Dir(f))
+	}
+	return found
 }
 
 // stop ends a process gently, then for good.

@@ -66,6 +66,16 @@ func (b *Built) Container(
 	return dag.Container(dagger.ContainerOpts{Platform: dagger.Platform(platform)}).Import(b.Step.Archive(b.Layout))
 }
 
+// The image's files in /image of a container that has a shell, which the image may
+// not have: `debug terminal`.
+func (b *Built) Debug(
+	// the platform, where there are several
+	// +optional
+	platform string,
+) *dagger.Container {
+	return b.Step.Debug(b.Container(platform))
+}
+
 // inputs are inputs of the path as flags of pathctl.
 type inputs []string
 

@@ -52,6 +52,15 @@ func tools(zone string) string { return home + "/cache/" + zone + "/tools" }
 
 func (m *Step) golang() *dagger.Container { return dag.Container().From(m.GoImage) }
 
+// Debug looks into an image that has no shell of its own: a container with the shell
+// of the image with Go, and the other's files in /image.
+func (m *Step) Debug(
+	// what to look into
+	image *dagger.Container,
+) *dagger.Container {
+	return m.golang().WithMountedDirectory("/image", image.Rootfs()).WithWorkdir("/image")
+}
+
 // fetching is a container of the zone that fetches: a network, no secret, no user
 // code.
 func (m *Step) fetching() *dagger.Container { return m.withTool(m.golang()) }

@@ -1190,6 +1190,20 @@ func invoke(ctx context.Context, parentJSON []byte, parentName string, fnName st
 				}
 			}
 			return (*Step).Custom(&parent, source, sourceDigest, name, command, timeout, modules, modcache, goroot, toolchainDigest), nil
+		case "Debug":
+			var parent Step
+			err = json.Unmarshal(parentJSON, &parent)
+			if err != nil {
+				panic(fmt.Errorf("%s: %w", "failed to unmarshal parent object", err))
+			}
+			var image *dagger.Container
+			if inputArgs["image"] != nil {
+				err = json.Unmarshal([]byte(inputArgs["image"]), &image)
+				if err != nil {
+					panic(fmt.Errorf("%s: %w", "failed to unmarshal input arg image", err))
+				}
+			}
+			return (*Step).Debug(&parent, image), nil
 		case "Explain":
 			var parent Step
 			err = json.Unmarshal(parentJSON, &parent)

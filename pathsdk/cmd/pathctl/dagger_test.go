@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
@@ -324,6 +325,60 @@ func TestDaggerResult(t *testing.T) {
 	r = mustCall(t, daggerCommand(t, "call", "-m", "modules/step", "--tool", "bin/pathctl", "--go-image", os.Getenv("PATHS_GO_IMAGE"), "fetch", "--source", src, "digest"))
 	if _, err := step.ParseDigest(strings.TrimSpace(r.stdout)); err != nil {
 		t.Errorf("step fetch: %v", err)
+	}
+}
+
+// TestDaggerTerminal opens terminals as a person does: in the image, which has no
+// shell but its own program, and in a container that has a shell beside its files.
+func TestDaggerTerminal(t *testing.T) {
+	src := hello(t)
+	for _, c := range []struct{ what, line, want string }{
+		{"container terminal --cmd=/ko-app/hello", "", "hello, world"},
+		{"debug terminal", "pwd; ls ko-app; echo answer=$((6*7)); exit\r", "answer=42"},
+	} {
+		cmd := call(t, append([]string{"build", "--source", src}, strings.Fields(c.what)...)...)
+		cmd.Args = append(cmd.Args, "--progress=tty")
+		tty, err := pty.Start(cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := converse(tty, c.line)
+		if err := cmd.Wait(); err != nil || !strings.Contains(string(said), c.want) {
+			t.Errorf("%s: %v\n%.8000s", c.what, err, said)
+		}
+		_ = tty.Close()
+	}
+}
+
+// converse types a line, if there is one, once a shell is there, again until it is
+// heard, and returns all that was said. The terminal echoes the line, so an answer must differ from it.
+func converse(tty *os.File, line string) []byte {
+	var said []byte
+	var typing sync.Once
+	done := make(chan bool)
+	defer close(done)
+	buf := make([]byte, 4096)
+	for {
+		n, err := tty.Read(buf)
+		said = append(said, buf[:n]...)
+		if err != nil { // the other side is closed
+			return said
+		}
+		if line == "" || !bytes.Contains(said, []byte("Attaching terminal")) {
+			continue
+		}
+		typing.Do(func() {
+			go func() {
+				for {
+					select {
+					case <-done:
+						return
+					case <-time.After(5 * time.Second):
+						_, _ = tty.WriteString(line)
+					}
+				}
+			}()
+		})
 	}
 }
 

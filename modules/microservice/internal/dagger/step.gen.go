@@ -763,6 +763,18 @@ func (r *Step) Custom(source *Directory, sourceDigest string, name string, comma
 	}
 }
 
+// Debug looks into an image that has no shell of its own: a container with the shell
+// of the image with Go, and the other's files in /image.
+func (r *Step) Debug(image *Container) *Container { // step (../../../../modules/step/containers.go:57:1)
+	assertNotNil("image", image)
+	q := r.query.Select("debug")
+	q = q.Arg("image", image)
+
+	return &Container{
+		query: q,
+	}
+}
+
 // Explain says what each step of a path does, in which zone, and what it proves.
 func (r *Step) Explain(ctx context.Context, path string) (string, error) { // step (../../../../modules/step/main.go:56:1)
 	if r.explain != nil {
