@@ -42,14 +42,21 @@ func (i Identity) validate() error {
 	if i.TrustedRoot == "" {
 		return errors.New("identity.trustedRoot is missing: the path of the Sigstore's trusted_root.json")
 	}
-	if u, err := url.Parse(i.Issuer); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return fmt.Errorf("identity.issuer %.200q is not the URL of an OIDC issuer", i.Issuer)
+	if err := checkIssuer(i.Issuer); err != nil {
+		return fmt.Errorf("identity.issuer: %w", err)
 	}
 	if (i.Subject == "") == (i.SubjectRegexp == "") {
 		return errors.New("identity: want one of subject and subjectRegexp")
 	}
 	if i.Log != "" && i.Log != LogRequired && i.Log != LogNone {
 		return fmt.Errorf("identity.log %.60q is neither %s nor %s", i.Log, LogRequired, LogNone)
+	}
+	return nil
+}
+
+func checkIssuer(issuer string) error {
+	if u, err := url.Parse(issuer); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return fmt.Errorf("%.200q is not the URL of an OIDC issuer", issuer)
 	}
 	return nil
 }
@@ -115,6 +122,8 @@ func newVerifier(material root.TrustedMaterial, log bool) (*verify.Verifier, err
 type Certified struct {
 	Issuer  string
 	Subject string
+	// Run is the URL of the run that it was issued to, where its issuer says one.
+	Run string
 }
 
 // certifiedBy reads whom the bundle's certificate names. Nothing is verified.
@@ -137,7 +146,7 @@ func (t *Trust) candidates(b *bundle.Bundle) ([]candidate, *Certified, error) {
 	if err != nil {
 		return nil, nil, refuse(RefusedMalformed, fmt.Errorf("certificate: %w", err))
 	}
-	who := &Certified{Issuer: named.Issuer, Subject: named.SubjectAlternativeName}
+	who := &Certified{Issuer: named.Issuer, Subject: named.SubjectAlternativeName, Run: named.RunInvocationURI}
 	var found []candidate
 	for _, id := range t.identities {
 		if id.want.Verify(named) == nil {

@@ -62,6 +62,20 @@ type TrustedSigner struct {
 	// MaxBuildLevel is the highest SLSA Build level, 0 to 3, that its provenance
 	// is believed to support.
 	MaxBuildLevel int `json:"maxBuildLevel"`
+	// RunIssuers are the platforms whose word on a run counts when this signer passes
+	// it on: OIDC issuers, byte for byte. GitHub's alone when it is empty.
+	RunIssuers []string `json:"runIssuers,omitempty"`
+}
+
+// GitHubIssuer is the OIDC issuer of GitHub Actions.
+const GitHubIssuer = "https://token.actions.githubusercontent.com"
+
+// Issuers are RunIssuers, or GitHub's.
+func (s TrustedSigner) Issuers() []string {
+	if len(s.RunIssuers) > 0 {
+		return s.RunIssuers
+	}
+	return []string{GitHubIssuer}
 }
 
 type trustFile struct {
@@ -196,6 +210,11 @@ func (s TrustedSigner) validate() error {
 	}
 	if s.MaxBuildLevel < 0 || s.MaxBuildLevel > 3 {
 		return fmt.Errorf("maxBuildLevel %d is not between 0 and 3", s.MaxBuildLevel)
+	}
+	for _, issuer := range s.RunIssuers {
+		if err := checkIssuer(issuer); err != nil {
+			return fmt.Errorf("runIssuers: %w", err)
+		}
 	}
 	return nil
 }

@@ -45,6 +45,8 @@ type CaseSigner struct {
 	Roles         []string      `json:"roles"`
 	MaxTier       evidence.Tier `json:"maxTier"`
 	MaxBuildLevel int           `json:"maxBuildLevel"`
+	RunIssuers    []string      `json:"runIssuers,omitempty"`
+	Identity      *Identity     `json:"identity,omitempty"`
 }
 
 // CaseEvidence is one statement, attached to each of Images by name.

@@ -49,6 +49,7 @@ func (c *Cases) attach(in *Input, list []CaseEvidence) ([]string, error) {
 				Image:  c.Images[i].Digest, Type: uri,
 				Subject: step.Digest(orElse(string(e.Subject), string(c.Images[i].Digest))),
 				Signer:  e.Signer, Roles: s.Roles, MaxTier: s.MaxTier, MaxBuildLevel: s.MaxBuildLevel,
+				RunIssuers: s.RunIssuers, Identity: s.Identity,
 				Tier: e.Tier, Predicate: e.Predicate, Foreign: e.Foreign,
 			}
 			if e.Invalid != "" {
@@ -118,6 +119,7 @@ func (c *Cases) change(in *Input, names []string, ch Change) ([]string, error) {
 				return nil, fmt.Errorf("change of %s: signer %q is not among the signers", ch.Of, ch.Signer)
 			}
 			a.Signer, a.Roles, a.MaxTier, a.MaxBuildLevel = ch.Signer, s.Roles, s.MaxTier, s.MaxBuildLevel
+			a.RunIssuers, a.Identity = s.RunIssuers, s.Identity
 		}
 		a.Tier = evidence.Tier(orElse(string(ch.Tier), string(a.Tier)))
 		a.Subject = step.Digest(orElse(string(ch.Subject), string(a.Subject)))

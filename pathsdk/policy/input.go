@@ -22,6 +22,9 @@ type Attestation struct {
 	Roles         []string
 	MaxTier       evidence.Tier
 	MaxBuildLevel int
+	// RunIssuers are the platforms whose word on runs the trust root takes when this
+	// signer passes it on, by OIDC issuer.
+	RunIssuers []string
 	// Identity is whom the signer's certificate names; nil if they have a key.
 	Identity *Identity
 	// Tier is the tier that the statement claims.

@@ -18,7 +18,14 @@ func (j *judgement) level() Level {
 			continue
 		}
 		covered++
-		build, reasons := provenance.Level(*it.fact.prov, it.MaxBuildLevel)
+		trusted := provenance.Trusted{
+			Level: it.MaxBuildLevel, Issuers: it.RunIssuers,
+			Separation: provenance.Separation{From: j.policy.Separation.From, Excepted: j.policy.Separation.excepted},
+		}
+		if it.Identity != nil {
+			trusted.Signer = provenance.Identity(*it.Identity)
+		}
+		build, reasons := provenance.Level(*it.fact.prov, trusted)
 		l := Level{Build: build, Reasons: make([]Reason, len(reasons))}
 		for i, r := range reasons {
 			l.Reasons[i] = Reason(r)

@@ -146,6 +146,9 @@ func (p *Policy) check() error {
 	if len(p.Require) == 0 {
 		return errors.New("require is empty: a policy that requires nothing passes everything")
 	}
+	if err := p.Separation.check(); err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.Params)) {
 		if !paramPattern.MatchString(name) {
 			return fmt.Errorf("param %q: want a name in lower camel case", name)

@@ -301,12 +301,68 @@ func TestWaivedIDs(t *testing.T) {
 	}
 }
 
+// TestSeparation reads who may sign for themselves.
+func TestSeparation(t *testing.T) {
+	src, err := Source("microservice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const producer = "https://kubernetes.io/namespaces/build/serviceaccounts/builder"
+	one := func(c Cases) Case {
+		i := slices.IndexFunc(c.Cases, func(c Case) bool { return c.Name == "whoever builds and signs is not L2" })
+		return c.Cases[i]
+	}
+	for name, c := range map[string]struct {
+		separation string
+		level      int
+	}{
+		"none":                     {"", 1},
+		"the producer":             {"separation: {exceptions: [{name: one-job, producer: '" + producer + "', reason: small team}]}", 2},
+		"a part of its name":       {"separation: {exceptions: [{name: one-job, producer: builder, reason: small team}]}", 1},
+		"an end of its own":        {"separation: {exceptions: [{name: one-job, producer: '.*builder|x', reason: small team}]}", 2},
+		"somebody else":            {"separation: {exceptions: [{name: one-job, producer: '.*/other', reason: small team}]}", 1},
+		"asked for later":          {"separation: {from: 3}", 2},
+		"asked for from the start": {"separation: {from: 1}", 0},
+	} {
+		p, err := Parse([]byte(string(src) + "\n" + c.separation + "\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cases := shippedCases(t)
+		r, err := cases.run(p, one(*cases))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Verdict.Level.Build != c.level {
+			t.Errorf("%s: level %d, want %d", name, r.Verdict.Level.Build, c.level)
+		}
+		if said := fmt.Sprint(r.Verdict.Level.Reasons); c.level == 2 && strings.Contains(c.separation, "one-job") && !strings.Contains(said, "one-job (small team)") {
+			t.Errorf("%s: no reason names the exception: %s", name, said)
+		}
+	}
+	for text, want := range map[string]string{
+		"{from: 4}":  "separation.from",
+		"{from: -1}": "separation.from",
+		"{exceptions: [{name: One, producer: x, reason: y}]}":                                      "lower-case",
+		"{exceptions: [{name: one, producer: x, reason: ' '}]}":                                    "reason is missing",
+		"{exceptions: [{name: one, producer: '', reason: y}]}":                                     "producer is missing",
+		"{exceptions: [{name: one, producer: 'a)|(b', reason: y}]}":                                "producer",
+		"{exceptions: [{name: one, producer: a, reason: y}, {name: one, producer: b, reason: y}]}": "twice",
+	} {
+		if _, err := Parse([]byte(string(src) + "\nseparation: " + text + "\n")); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // TestLevelsRestOnFacts: above L1 every fact counts.
 func TestLevelsRestOnFacts(t *testing.T) {
 	p, c := load(t), shippedCases(t)
 	facts := []any{
 		map[string]any{"name": "host", "value": "tekton", "how": "read from the Kubernetes API"},
 		map[string]any{"name": "provenance.source", "value": "control-plane", "how": "read from the Kubernetes API"},
+		map[string]any{"name": "producer.issuer", "value": "https://kubernetes.example.com", "how": "read from the Kubernetes API"},
+		map[string]any{"name": "producer.identity", "value": "https://kubernetes.io/namespaces/build/serviceaccounts/builder", "how": "read from the Kubernetes API"},
 	}
 	hosted := []Change{{Of: "provenance", Signer: "platform"}, {Of: "provenance", Path: "buildDefinition.internalParameters.facts", Value: facts}}
 	run := func(more ...Change) Verdict {
@@ -323,7 +379,10 @@ func TestLevelsRestOnFacts(t *testing.T) {
 		for _, field := range []string{"name", "value", "how"} {
 			path := fmt.Sprintf("buildDefinition.internalParameters.facts.%d.%s", i, field)
 			for how, to := range flips(facts[i].(map[string]any)[field]) {
-				if v := run(Change{Of: "provenance@arm64", Path: path, Value: to}); v.Passed && (field != "how" || to == nil || to == "") {
+				// How a fact is known may be said in any words, and any other name than the
+				// signer's is somebody else's.
+				free := field == "how" || field == "value" && i == len(facts)-1
+				if v := run(Change{Of: "provenance@arm64", Path: path, Value: to}); v.Passed && (!free || to == nil || to == "") {
 					t.Errorf("%s %s: the verdict still passes at L%d", path, how, v.Level.Build)
 				}
 			}

@@ -78,6 +78,8 @@ type Policy struct {
 	Require []Require `json:"require"`
 	// Rules say what the predicates must contain.
 	Rules []Rule `json:"rules"`
+	// Separation says from which level on the attester may not be the producer.
+	Separation Separation `json:"separation,omitempty"`
 
 	digest   step.Digest
 	compiled []compiledRule

@@ -146,6 +146,9 @@ type Identity struct {
 	// Issuer of the token, and Subject, the certificate's subject alternative name.
 	Issuer  string `json:"issuer"`
 	Subject string `json:"subject"`
+	// Run is the URL of the run that the certificate was issued to; empty if it names
+	// none.
+	Run string `json:"run,omitempty"`
 }
 
 // What becomes of a referrer.

@@ -35,6 +35,13 @@ const (
 	// FactEphemeral is "true" if the build's environment was made for this build
 	// alone and destroyed after it.
 	FactEphemeral = "build.ephemeral"
+	// FactProducer is the identity of the run that built, as its platform says it: on
+	// GitHub the URL of job_workflow_ref. The attester's identity must differ from it.
+	FactProducer = "producer.identity"
+	// FactProducerIssuer is the OIDC issuer that says so.
+	FactProducerIssuer = "producer.issuer"
+	// FactRun is the URL of the run on its platform.
+	FactRun = "run.uri"
 )
 
 // The values of facts that decide a level.
@@ -43,6 +50,8 @@ const (
 	HostDagger      = "dagger"
 	HostGitHub      = "github"
 	HostTekton      = "tekton"
+	// HostGitHubOther is a job of GitHub's on a machine that is not GitHub's.
+	HostGitHubOther = "github-self-hosted"
 
 	SourceRunner       = "runner"
 	SourceControlPlane = "control-plane"

@@ -1,6 +1,7 @@
 package provenance
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -22,6 +23,38 @@ type Reason struct {
 	Why string
 }
 
+// Trusted is what a verifier knows of a provenance's signer, none of which the
+// provenance says.
+type Trusted struct {
+	// Level is the highest level for which the verifier trusts the signer.
+	Level int
+	// Issuers are those whose word on runs counts, when the signer passes it on.
+	Issuers []string
+	// Signer is whom the signer's certificate names; the zero Identity for a key.
+	Signer Identity
+	// Separation says from which level on the signer may not be the producer.
+	Separation Separation
+}
+
+// Identity is whom a certificate names.
+type Identity struct {
+	Issuer, Subject string
+	// Run is the URL of the run that it was issued to; empty if it names none.
+	Run string
+}
+
+// Separation is the demand that evidence is signed by somebody else than the one who
+// built.
+type Separation struct {
+	// From is the lowest level that demands it; 0 is DefaultSeparation.
+	From int
+	// Excepted says by which named exception a producer may sign for itself.
+	Excepted func(producer string) (name string, ok bool)
+}
+
+// DefaultSeparation is the level from which an attester must not be the producer.
+const DefaultSeparation = 2
+
 // need is one requirement. It returns whether it is met, and why (not).
 type need struct {
 	level int
@@ -31,11 +64,11 @@ type need struct {
 
 // Level computes the SLSA Build level (https://slsa.dev/spec/v1.2/build-track-basics)
 // that a verified provenance supports: the highest level of which, as of all
-// below it, every requirement is met, but never more than maxTrusted, the level
-// up to which the verifier trusts the provenance's signer. Nothing in the
-// provenance states a level, and nothing can raise it but facts. The reasons
-// cover every level, so that they also say what is missing for the next.
-func Level(p evidence.ProvenanceV1, maxTrusted int) (int, []Reason) {
+// below it, every requirement is met, but never more than the one up to which the
+// verifier trusts the provenance's signer. Nothing in the provenance states a level,
+// and nothing can raise it but facts. The reasons cover every level, so that they also
+// say what is missing for the next.
+func Level(p evidence.ProvenanceV1, t Trusted) (int, []Reason) {
 	facts, err := Facts(p)
 	k := known{}
 	if err == nil {
@@ -45,7 +78,7 @@ func Level(p evidence.ProvenanceV1, maxTrusted int) (int, []Reason) {
 	}
 	level, open := 0, true
 	var reasons []Reason
-	needs := needs()
+	needs := t.needs()
 	for l := 1; l <= MaxLevel; l++ {
 		for _, n := range needs {
 			if n.level != l {
@@ -58,8 +91,8 @@ func Level(p evidence.ProvenanceV1, maxTrusted int) (int, []Reason) {
 			reasons = append(reasons, Reason{Level: l, Need: n.text, Holds: holds, Why: why})
 			open = open && holds
 		}
-		trusted := maxTrusted >= l
-		why := fmt.Sprintf("the trust root trusts the signer up to Build L%d", max(maxTrusted, 0))
+		trusted := t.Level >= l
+		why := fmt.Sprintf("the trust root trusts the signer up to Build L%d", max(t.Level, 0))
 		reasons = append(reasons, Reason{Level: l, Need: fmt.Sprintf("the verifier trusts the signer for L%d", l), Holds: trusted, Why: why})
 		if open = open && trusted; open {
 			level = l
@@ -69,7 +102,8 @@ func Level(p evidence.ProvenanceV1, maxTrusted int) (int, []Reason) {
 }
 
 // needs lists the requirements in the order of the specification.
-func needs() []need {
+func (t Trusted) needs() []need {
+	from := cmp.Or(t.Separation.From, DefaultSeparation)
 	return []need{
 		{1, "provenance names the builder", func(p evidence.ProvenanceV1, _ known) (bool, string) {
 			id := p.RunDetails.Builder.ID
@@ -83,7 +117,10 @@ func needs() []need {
 			return k.is(FactHost, "a path on a workstation is at most L1: run it in CI or on Tekton", HostGitHub, HostTekton)
 		}},
 		{2, "the platform's control plane generated the provenance", func(_ evidence.ProvenanceV1, k known) (bool, string) {
-			return k.is(FactSource, "the one who builds could have written it", SourceControlPlane)
+			return t.vouched(k)
+		}},
+		{from, "somebody else than the producer signed it", func(_ evidence.ProvenanceV1, k known) (bool, string) {
+			return t.separate(k)
 		}},
 		{3, "builds can't influence each other", func(_ evidence.ProvenanceV1, k known) (bool, string) {
 			return k.is(FactEphemeral, "the environment must be made for one build and destroyed after it", "true")
@@ -96,6 +133,42 @@ func needs() []need {
 		}},
 		{3, "external parameters are complete", complete},
 	}
+}
+
+// vouched is met if the provenance comes from a platform's control plane, and the
+// verifier takes that platform's word when this signer passes it on.
+func (t Trusted) vouched(k known) (bool, string) {
+	holds, why := k.is(FactSource, "the one who builds could have written it", SourceControlPlane)
+	issuer := k[FactProducerIssuer].Value
+	run := k[FactRun].Value
+	switch {
+	case !holds:
+		return false, why
+	case !slices.Contains(t.Issuers, issuer):
+		return false, fmt.Sprintf("the trust root does not take the word of %s from this signer: its runIssuers lists those that it takes", cmp.Or(issuer, "a platform without a name"))
+	case t.Signer.Issuer == issuer && t.Signer.Run != "" && t.Signer.Run != run:
+		return false, fmt.Sprintf("it speaks of run %s, and its signer's certificate was issued to %s", cmp.Or(run, "none"), t.Signer.Run)
+	}
+	return true, why
+}
+
+// separate is met if the signer is not the producer, or may be it by an exception.
+func (t Trusted) separate(k known) (bool, string) {
+	producer, issuer := k[FactProducer].Value, k[FactProducerIssuer].Value
+	switch {
+	case producer == "" || issuer == "":
+		return false, "nobody vouches for who the producer was"
+	case t.Signer.Subject == "":
+		return true, "a key signed it, which is nobody's identity; the producer was " + producer
+	case t.Signer.Subject != producer || t.Signer.Issuer != issuer:
+		return true, fmt.Sprintf("%s signed it, the producer was %s", t.Signer.Subject, producer)
+	}
+	if t.Separation.Excepted != nil {
+		if name, ok := t.Separation.Excepted(producer); ok {
+			return true, fmt.Sprintf("%s signed for itself, which the policy's exception %s allows", producer, name)
+		}
+	}
+	return false, fmt.Sprintf("%s built it and signed for itself: sign as another identity, or name an exception in the policy (separation.exceptions)", producer)
 }
 
 // inputs is met if the source and every other dependency has a digest.

@@ -2,6 +2,7 @@ package provenance_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +19,21 @@ func hosted() []provenance.Fact {
 		{Name: provenance.FactEphemeral, Value: "true", How: "a pod for each build"},
 		{Name: provenance.FactCaches, Value: provenance.CachesPrivate, How: "no volume is shared"},
 		{Name: provenance.FactKeys, Value: provenance.KeysUnreachable, How: "signing has its own namespace"},
+		{Name: provenance.FactProducer, Value: producer, How: "Kubernetes API"},
+		{Name: provenance.FactProducerIssuer, Value: issuer, How: "Kubernetes API"},
+		{Name: provenance.FactRun, Value: runURI, How: "Kubernetes API"},
 	}
+}
+
+const (
+	issuer   = "https://kubernetes.example.com"
+	producer = "https://kubernetes.io/namespaces/build/serviceaccounts/builder"
+	runURI   = "https://kubernetes.example.com/runs/1"
+)
+
+// trusted is what a verifier knows of an attester that is not the producer.
+func trusted(level int) provenance.Trusted {
+	return provenance.Trusted{Level: level, Issuers: []string{issuer}, Signer: provenance.Identity{Issuer: issuer, Subject: "https://kubernetes.io/namespaces/sign/serviceaccounts/attester"}}
 }
 
 func with(t testing.TB, facts []provenance.Fact) evidence.ProvenanceV1 {
@@ -70,10 +85,15 @@ func TestLevel(t *testing.T) {
 		{"keys unknown", without(provenance.FactKeys), 3, 2},
 		{"long-lived machine", changed(provenance.FactEphemeral, "false"), 3, 2},
 		{"ephemeral unknown", without(provenance.FactEphemeral), 3, 2},
+		{"producer unknown", without(provenance.FactProducer), 3, 1},
+		{"issuer unknown", without(provenance.FactProducerIssuer), 3, 1},
+		{"another issuer", changed(provenance.FactProducerIssuer, "https://evil.example.com"), 3, 1},
+		{"GitHub's own machine", changed(provenance.FactHost, provenance.HostGitHub), 3, 3},
+		{"somebody's machine in GitHub", changed(provenance.FactHost, provenance.HostGitHubOther), 3, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, reasons := provenance.Level(with(t, tt.facts), tt.trusted)
+			got, reasons := provenance.Level(with(t, tt.facts), trusted(tt.trusted))
 			if got != tt.want {
 				t.Errorf("level %d, want %d", got, tt.want)
 			}
@@ -98,6 +118,96 @@ func TestLevel(t *testing.T) {
 	}
 }
 
+// TestLevelSigner holds the signer against the producer and the run.
+func TestLevelSigner(t *testing.T) {
+	self := provenance.Identity{Issuer: issuer, Subject: producer}
+	allowed := func(who string) (string, bool) { return "one-job", who == producer }
+	for name, c := range map[string]struct {
+		change func(*provenance.Trusted)
+		want   int
+	}{
+		"another identity":         {func(*provenance.Trusted) {}, 3},
+		"a key":                    {func(t *provenance.Trusted) { t.Signer = provenance.Identity{} }, 3},
+		"the producer":             {func(t *provenance.Trusted) { t.Signer = self }, 1},
+		"the producer, from L3 on": {func(t *provenance.Trusted) { t.Signer, t.Separation.From = self, 3 }, 2},
+		"the producer, from L1 on": {func(t *provenance.Trusted) { t.Signer, t.Separation.From = self, 1 }, 0},
+		"the producer, excepted":   {func(t *provenance.Trusted) { t.Signer, t.Separation.Excepted = self, allowed }, 3},
+		"its name by another issuer": {func(t *provenance.Trusted) {
+			t.Signer = provenance.Identity{Issuer: "https://b.example.com", Subject: producer}
+		}, 3},
+		"no issuer trusted":          {func(t *provenance.Trusted) { t.Issuers = nil }, 1},
+		"certificate of that run":    {func(t *provenance.Trusted) { t.Signer.Run = runURI }, 3},
+		"certificate of another run": {func(t *provenance.Trusted) { t.Signer.Run = runURI + "0" }, 1},
+		"another issuer's run": {func(t *provenance.Trusted) {
+			t.Signer = provenance.Identity{Issuer: "https://b.example.com", Subject: "x", Run: "y"}
+		}, 3},
+		"excepted, but for another one": {func(t *provenance.Trusted) {
+			t.Signer = self
+			t.Separation.Excepted = func(string) (string, bool) { return "", false }
+		}, 1},
+	} {
+		with3 := trusted(3)
+		c.change(&with3)
+		got, reasons := provenance.Level(with(t, hosted()), with3)
+		if got != c.want {
+			t.Errorf("%s: level %d, want %d: %+v", name, got, c.want, reasons)
+		}
+	}
+}
+
+// TestGitHub reads the word of GitHub on a run.
+func TestGitHub(t *testing.T) {
+	commit := strings.Repeat("a", 40)
+	run := provenance.GitHubRun{
+		Issuer: issuer, JobWorkflowRef: "acme/orders/.github/workflows/ship.yaml@refs/heads/main", Repository: "acme/orders",
+		Ref: "refs/heads/main", SHA: commit, Event: "push", RunID: "7", RunAttempt: "2", RunnerEnvironment: "github-hosted",
+	}
+	fenced := provenance.Workstation(provenance.Fence{Landlock: true, Namespaces: true, NoNetwork: true})
+	for name, c := range map[string]struct {
+		change func(*provenance.GitHubRun, map[string]json.RawMessage)
+		want   int
+		why    string
+	}{
+		"as it is":           {func(*provenance.GitHubRun, map[string]json.RawMessage) {}, 2, ""},
+		"self-hosted":        {func(g *provenance.GitHubRun, _ map[string]json.RawMessage) { g.RunnerEnvironment = "self-hosted" }, 1, "github-self-hosted"},
+		"another commit":     {func(g *provenance.GitHubRun, _ map[string]json.RawMessage) { g.SHA = strings.Repeat("b", 40) }, 1, "the record's commit is " + commit},
+		"no commit":          {func(_ *provenance.GitHubRun, in map[string]json.RawMessage) { delete(in, "revision") }, 1, "names no commit"},
+		"another repository": {func(g *provenance.GitHubRun, _ map[string]json.RawMessage) { g.Repository = "acme/others" }, 1, "the record's repository"},
+		"changed files":      {func(_ *provenance.GitHubRun, in map[string]json.RawMessage) { in["dirty"] = json.RawMessage("true") }, 1, "differs from commit"},
+		"nobody knows":       {func(_ *provenance.GitHubRun, in map[string]json.RawMessage) { in["dirty"] = json.RawMessage(`"x"`) }, 1, "differs from commit"},
+	} {
+		b := sample()
+		b.Record.Facts = fenced
+		b.Record.Inputs = map[string]json.RawMessage{
+			"revision": json.RawMessage(`"` + commit + `"`), "repository": json.RawMessage(`"https://github.com/acme/orders.git"`), "dirty": json.RawMessage("false"),
+		}
+		g := run
+		c.change(&g, b.Record.Inputs)
+		var err error
+		if b.Record, err = g.Observed(b.Record); err != nil {
+			t.Fatal(err)
+		}
+		if b.Record.Inputs["dirty"] != nil && string(b.Record.Inputs["dirty"]) == `"x"` {
+			b.Record.Inputs["dirty"] = json.RawMessage("true")
+		}
+		p := predicate(t, b)
+		got, reasons := provenance.Level(p, trusted(3))
+		if got != c.want || !strings.Contains(fmt.Sprint(reasons), c.why) {
+			t.Errorf("%s: level %d, want %d because of %q: %+v", name, got, c.want, c.why, reasons)
+		}
+		if p.RunDetails.Builder.ID != provenance.BuilderGitHub || p.RunDetails.Metadata.InvocationID != g.URI() {
+			t.Errorf("%s: builder %s, invocation %s", name, p.RunDetails.Builder.ID, p.RunDetails.Metadata.InvocationID)
+		}
+		if facts, err := provenance.Facts(p); err != nil || len(facts) != 13 {
+			t.Errorf("%s: %d facts, %v", name, len(facts), err)
+		}
+	}
+	run.RunAttempt = ""
+	if _, err := run.Observed(sample().Record); err == nil || !strings.Contains(err.Error(), "run_attempt") {
+		t.Errorf("a token without run_attempt: %v", err)
+	}
+}
+
 // TestLevelNeedsInputs takes away what L1 asks of provenance.
 func TestLevelNeedsInputs(t *testing.T) {
 	tests := map[string]func(*evidence.ProvenanceV1){
@@ -113,18 +223,18 @@ func TestLevelNeedsInputs(t *testing.T) {
 	for name, change := range tests {
 		p := with(t, hosted())
 		change(&p)
-		if got, _ := provenance.Level(p, 3); got != 0 {
+		if got, _ := provenance.Level(p, trusted(3)); got != 0 {
 			t.Errorf("%s: level %d", name, got)
 		}
 	}
 	p := with(t, hosted())
 	p.BuildDefinition.BuildType = "https://example.com/other"
-	if got, _ := provenance.Level(p, 3); got != 2 {
+	if got, _ := provenance.Level(p, trusted(3)); got != 2 {
 		t.Errorf("unknown build type: level %d, want 2: nobody knows whether its parameters are complete", got)
 	}
 	p = with(t, hosted())
 	delete(p.BuildDefinition.ExternalParameters, "inputs")
-	if got, _ := provenance.Level(p, 3); got != 2 {
+	if got, _ := provenance.Level(p, trusted(3)); got != 2 {
 		t.Errorf("incomplete parameters: level %d, want 2", got)
 	}
 }
@@ -136,7 +246,7 @@ func TestNothingClaimsALevel(t *testing.T) {
 	b.Record.Config = json.RawMessage(`{"facts":[{"name":"host","value":"tekton","how":"I say so"}],"level":3}`)
 	p := predicate(t, b)
 	p.BuildDefinition.InternalParameters["level"] = json.RawMessage(`"SLSA_BUILD_LEVEL_3"`)
-	if got, _ := provenance.Level(p, 3); got != 1 {
+	if got, _ := provenance.Level(p, trusted(3)); got != 1 {
 		t.Errorf("level %d, want 1", got)
 	}
 	for name, raw := range map[string]string{
@@ -149,7 +259,7 @@ func TestNothingClaimsALevel(t *testing.T) {
 		if _, err := provenance.Facts(p); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-		if got, _ := provenance.Level(p, 3); got != 1 {
+		if got, _ := provenance.Level(p, trusted(3)); got != 1 {
 			t.Errorf("%s: level %d, want 1", name, got)
 		}
 	}

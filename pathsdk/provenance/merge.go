@@ -38,12 +38,8 @@ func Merge(records []Record) (Record, error) {
 				return m, fmt.Errorf("the zones do not belong to one run: the %s differ (%.200v, %.200v)", same.what, same.a, same.b)
 			}
 		}
-		// Whoever broke out of a fence could write a container's record. It may say
-		// of itself what a runner says, but not that a platform vouches for it.
-		for _, f := range r.Facts {
-			if f.Name == FactHost && f.Value != HostWorkstation && f.Value != HostDagger || f.Name == FactSource && f.Value != SourceRunner {
-				return m, fmt.Errorf("a zone's record says that %s is %s: a record that was handed over can't vouch for that", f.Name, f.Value)
-			}
+		if err := r.CheckReported(); err != nil {
+			return m, err
 		}
 		for _, n := range r.Nodes {
 			if seen[n.ID] {
@@ -70,4 +66,25 @@ func Merge(records []Record) (Record, error) {
 		m.Facts = records[0].Facts
 	}
 	return m, nil
+}
+
+// CheckReported refuses a record that says more of itself than a runner knows:
+// whoever broke out of a fence could write one. No platform vouches for what was
+// handed over; an attester asks the platform itself.
+func (r Record) CheckReported() error {
+	for _, f := range r.Facts {
+		more := false
+		switch f.Name {
+		case FactHost:
+			more = f.Value != HostWorkstation && f.Value != HostDagger
+		case FactSource:
+			more = f.Value != SourceRunner
+		case FactProducer, FactProducerIssuer, FactRun:
+			more = true
+		}
+		if more {
+			return fmt.Errorf("the record says that %s is %.200s: a record that was handed over can't vouch for that", f.Name, f.Value)
+		}
+	}
+	return nil
 }

@@ -81,7 +81,7 @@ func TestDagger(t *testing.T) {
 	if p.RunDetails.Builder.ID != provenance.BuilderDagger {
 		t.Errorf("builder %s", p.RunDetails.Builder.ID)
 	}
-	if level, _ := provenance.Level(p, provenance.MaxLevel); level != 1 {
+	if level, _ := provenance.Level(p, trusted(provenance.MaxLevel)); level != 1 {
 		t.Errorf("level %d, want 1", level)
 	}
 }

@@ -23,6 +23,7 @@ const BuildType = "https://github.com/pavedpaths/paths/buildtypes/path/v1"
 const (
 	BuilderWorkstation = "https://github.com/pavedpaths/paths/builders/workstation/v1"
 	BuilderDagger      = "https://github.com/pavedpaths/paths/builders/dagger/v1"
+	BuilderGitHub      = "https://github.com/pavedpaths/paths/builders/github/v1"
 )
 
 // The names of resolved dependencies.
@@ -106,8 +107,14 @@ func Predicate(b Build) (evidence.ProvenanceV1, error) {
 
 // builder names the builder by the host that the facts speak of.
 func builder(facts []Fact) string {
-	if slices.ContainsFunc(facts, func(f Fact) bool { return f.Name == FactHost && f.Value == HostDagger }) {
-		return BuilderDagger
+	for _, f := range facts {
+		switch {
+		case f.Name != FactHost:
+		case f.Value == HostDagger:
+			return BuilderDagger
+		case f.Value == HostGitHub || f.Value == HostGitHubOther:
+			return BuilderGitHub
+		}
 	}
 	return BuilderWorkstation
 }

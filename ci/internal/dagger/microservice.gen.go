@@ -617,6 +617,30 @@ func (r *MicroserviceBuilt) Container(opts ...MicroserviceBuiltContainerOpts) *C
 	}
 }
 
+// MicroserviceBuiltDebugOpts contains options for MicroserviceBuilt.Debug
+type MicroserviceBuiltDebugOpts struct {
+	//
+	// the platform, where there are several
+	//
+	Platform string // microservice (../../../modules/microservice/parts.go:74:2)
+}
+
+// The image's files in /image of a container that has a shell, which the image may
+// not have: `debug terminal`.
+func (r *MicroserviceBuilt) Debug(opts ...MicroserviceBuiltDebugOpts) *Container { // microservice (../../../modules/microservice/parts.go:71:1)
+	q := r.query.Select("debug")
+	for i := len(opts) - 1; i >= 0; i-- {
+		// `platform` optional argument
+		if !querybuilder.IsZeroValue(opts[i].Platform) {
+			q = q.Arg("platform", opts[i].Platform)
+		}
+	}
+
+	return &Container{
+		query: q,
+	}
+}
+
 // Digest of the image, or of the index of several platforms.
 func (r *MicroserviceBuilt) Digest(ctx context.Context) (string, error) { // microservice (../../../modules/microservice/parts.go:25:2)
 	if r.digest != nil {

@@ -149,6 +149,9 @@ func (a *app) attest(ctx context.Context, f *attestFlags, overrides map[string]s
 			return attested{}, err
 		}
 	}
+	if err := a.observeRun(ctx, f, r); err != nil {
+		return attested{}, err
+	}
 	for flag, d := range map[string]string{"image": f.image, "claims": f.claims} {
 		if _, err := step.ParseDigest(d); err != nil {
 			return attested{}, step.Usagef("--%s: %w", flag, err)
@@ -228,6 +231,38 @@ func (f *attestFlags) fromHandovers(r *run.Runner) error {
 	}
 	raw, err := json.Marshal(rec)
 	if err != nil {
+		return err
+	}
+	f.record = filepath.Join(r.Work(), "run.json")
+	return os.WriteFile(f.record, raw, 0o600)
+}
+
+// observeRun reads the record of the run, in which provenance is observed. In a job of
+// GitHub Actions it asks GitHub what that job is, and keeps the record with the answer
+// for this run alone.
+func (a *app) observeRun(ctx context.Context, f *attestFlags, r *run.Runner) error {
+	raw, err := bounded.ReadFile(f.record, provenance.MaxRecord)
+	if err != nil {
+		return fmt.Errorf("read the run: %w", err)
+	}
+	rec, err := provenance.ParseRecord(raw)
+	if err != nil {
+		return step.Usagef("%s is not what pathctl ship writes: %w", f.record, err)
+	}
+	if err := rec.CheckReported(); err != nil {
+		return step.Usagef("%s: %w", f.record, err)
+	}
+	if !a.host.GitHub.Hosted() {
+		return nil
+	}
+	job, err := a.host.GitHub.Run(ctx, a.transport())
+	if err != nil {
+		return err
+	}
+	if rec, err = job.Observed(rec); err != nil {
+		return err
+	}
+	if raw, err = json.Marshal(rec); err != nil {
 		return err
 	}
 	f.record = filepath.Join(r.Work(), "run.json")

@@ -167,10 +167,10 @@ func attestation(f attest.Found) policy.Attestation {
 	if v := f.Verified; v != nil {
 		at.Subject = v.Statement.Subject.Digest
 		at.Signer, at.Roles = v.Signer.Name, v.Signer.Roles
-		at.MaxTier, at.MaxBuildLevel = v.Signer.MaxTier, v.Signer.MaxBuildLevel
+		at.MaxTier, at.MaxBuildLevel, at.RunIssuers = v.Signer.MaxTier, v.Signer.MaxBuildLevel, v.Signer.Issuers()
 		at.Tier, at.Predicate = v.Statement.Tier, v.Statement.Predicate
 		if c := v.Certified; c != nil {
-			at.Identity = &policy.Identity{Issuer: c.Issuer, Subject: c.Subject}
+			at.Identity = &policy.Identity{Issuer: c.Issuer, Subject: c.Subject, Run: c.Run}
 		}
 	}
 	return at
