@@ -25,6 +25,7 @@ type item struct {
 	status   string
 	code     string
 	why      string
+	from     string // another place than the image's own
 }
 
 // Codes of evidence whose signature holds, and that is refused all the same.
@@ -127,7 +128,8 @@ func (j *judgement) admitOne(it *item) {
 		it.reject(StatusInvalid, codeRole, "signer %q has not the role %s", it.Signer, req.Role)
 		return
 	}
-	if it.tier.Rank() < req.Tier.Rank() {
+	// Whether another builder agrees is not known yet.
+	if least := req.Tier; it.tier.Rank() < least.Rank() && !(least == evidence.Reproduced && it.tier == highest(t)) {
 		it.reject(StatusInvalid, codeTier, "tier %s is below %s", orNone(it.tier), req.Tier)
 		return
 	}
@@ -141,6 +143,15 @@ func (j *judgement) admitOne(it *item) {
 		if at.After(j.in.Now.Add(skew)) {
 			it.reject(StatusInvalid, codeFuture, "is dated in the future: %s", at.UTC().Format(time.RFC3339))
 			return
+		}
+	}
+}
+
+// demand rejects provenance that nobody reproduced where the policy asks for that.
+func (j *judgement) demand(req *Require) {
+	for _, it := range j.items {
+		if it.status == StatusUsed && it.typ == req.typ && it.tier.Rank() < req.Tier.Rank() {
+			it.reject(StatusInvalid, codeTier, "tier %s is below %s: give a second builder's image to compare with", it.tier, req.Tier)
 		}
 	}
 }

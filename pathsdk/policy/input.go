@@ -55,6 +55,9 @@ type Input struct {
 	KEVSource string
 	// Waivers replace those in the provenance; nil keeps them.
 	Waivers []Waiver
+	// Reproduction is another place of the same image, with a second builder's
+	// provenance; nil if none is asked for.
+	Reproduction *Reproduction
 	// Params override the policy's defaults; values are Go values of the
 	// parameter's type, or text.
 	Params map[string]any

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/cel-go/common/types"
@@ -18,6 +19,7 @@ type judgement struct {
 	in      Input
 	values  values
 	items   []*item
+	second  []*item     // provenance by another builder
 	source  step.Digest // that the provenance of the image names
 	config  map[string]any
 	waivers *waivers
@@ -60,6 +62,8 @@ func Judge(p *Policy, in Input) (Verdict, error) {
 	prov := j.require(evidence.Provenance)
 	if prov != nil {
 		j.choose(prov)
+		j.reproduce(prov)
+		j.demand(prov)
 	}
 	j.observe()
 	for i := range p.Require {
@@ -162,10 +166,10 @@ func (j *judgement) finish() {
 			v.Passed = false
 		}
 	}
-	for _, it := range j.items {
+	for _, it := range slices.Concat(j.items, j.second) {
 		s := EvidenceStatus{
 			Digest: it.Digest, Subject: it.Image, Type: it.Type, Signer: it.Signer, Identity: it.Identity,
-			Tier: it.tier, Status: it.status, Code: it.code, Why: clip(it.why, 1000),
+			Tier: it.tier, Status: it.status, Code: it.code, Why: clip(it.why, 1000), From: it.from,
 		}
 		if it.tier != it.Tier && it.tier != "" {
 			s.Claimed = it.Tier

@@ -206,7 +206,11 @@ func (p *Policy) checkRequire(r *Require) error {
 	if r.Tier.Rank() == 0 {
 		return fmt.Errorf("tier is %q, want reported, derived, observed or reproduced", r.Tier)
 	}
-	if most := highest(t); r.Tier.Rank() > most.Rank() {
+	most := highest(t)
+	if t == evidence.Provenance {
+		most = evidence.Reproduced // by two of them
+	}
+	if r.Tier.Rank() > most.Rank() {
 		return fmt.Errorf("tier %s is more than a %s can have (%s): nothing would ever pass", r.Tier, t.Name, most)
 	}
 	if r.Role == "" {

@@ -17,6 +17,8 @@ type Verdict struct {
 	Images []Image `json:"images"`
 	// Passed is true if no rule of severity error failed without a waiver.
 	Passed bool `json:"passed"`
+	// Reproduced is true if two independent builders made the image of one source.
+	Reproduced bool `json:"reproduced,omitempty"`
 	// Policy that judged.
 	Policy PolicyRef `json:"policy"`
 	// Level is computed from observed facts and from what the verifier trusts
@@ -132,6 +134,8 @@ type EvidenceStatus struct {
 	Tier evidence.Tier `json:"tier,omitempty"`
 	// Claimed is the tier that stands in the statement, if it is another one.
 	Claimed evidence.Tier `json:"claimed,omitempty"`
+	// From is the place where it was found, if that is not the image's own.
+	From string `json:"from,omitempty"`
 	// Status is one of the Status constants.
 	Status string `json:"status"`
 	// Code says in one word why it is refused; Why says it in a sentence.
@@ -155,6 +159,8 @@ type Identity struct {
 const (
 	// StatusUsed: a requirement rests on it.
 	StatusUsed = "used"
+	// StatusReproduces: a second builder's provenance, which agrees with the used one.
+	StatusReproduces = "reproduces"
 	// StatusSuperseded: valid, but a newer one counts.
 	StatusSuperseded = "superseded"
 	// StatusUnused: valid, but no requirement of the policy asks for it.

@@ -46,10 +46,13 @@ func VSA(v Verdict, o VSAOptions) (json.RawMessage, error) {
 	if v.Passed {
 		p.VerificationResult = evidence.VerificationPassed
 		p.VerifiedLevels = []string{evidence.BuildLevel(v.Level.Build)}
+		if v.Reproduced {
+			p.VerifiedLevels = append(p.VerifiedLevels, Reproduced)
+		}
 	}
 	seen := map[step.Digest]bool{}
 	for _, e := range v.Evidence {
-		if e.Status != StatusUsed || seen[e.Digest] {
+		if e.Status != StatusUsed && e.Status != StatusReproduces || seen[e.Digest] {
 			continue
 		}
 		seen[e.Digest] = true

@@ -98,7 +98,7 @@ type evidenceRow struct {
 
 // statuses in the order in which they are shown.
 func statuses() []string {
-	return []string{policy.StatusUsed, policy.StatusInvalid, policy.StatusForeign, policy.StatusSuperseded, policy.StatusUnused}
+	return []string{policy.StatusUsed, policy.StatusReproduces, policy.StatusInvalid, policy.StatusForeign, policy.StatusSuperseded, policy.StatusUnused}
 }
 
 func (p *page) evidence(v policy.Verdict, r *reading) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -139,11 +140,13 @@ func newEvidenceTree(a *app, trust *string) *cobra.Command {
 
 func newEvidenceGet(a *app, trust *string) *cobra.Command {
 	var whole bool
+	var referrer string
 	cmd := &cobra.Command{
 		Use:   "get REF TYPE",
 		Short: "Print the predicate of one type, verified",
 		Long: `Get prints the predicate of the evidence of one type: a short name such as spdx,
-or a predicate type's URI. Only evidence whose signature holds is printed.`,
+or a predicate type's URI. Only evidence whose signature holds is printed. Of several
+the first by digest is taken; --referrer chooses another.`,
 		Example: `  pathctl evidence get oci:.paths/store spdx
   pathctl evidence get oci:.paths/store provenance --statement`,
 		Args: usageArgs(cobra.ExactArgs(2)),
@@ -170,16 +173,19 @@ or a predicate type's URI. Only evidence whose signature holds is printed.`,
 			if err != nil {
 				return err
 			}
-			var got *attest.Found
-			for i, f := range e.found {
-				if f.Verified != nil && f.PredicateType == t.URI {
-					got = &e.found[i]
-					break
+			var all []attest.Found
+			for _, f := range e.found {
+				if f.Verified != nil && f.PredicateType == t.URI && (referrer == "" || strings.HasPrefix(f.Digest.Hex(), strings.TrimPrefix(referrer, "sha256:"))) {
+					all = append(all, f)
 				}
 			}
-			if got == nil {
+			if len(all) == 0 {
 				return fmt.Errorf("%s has no evidence of type %s that a trusted signer signed; see: pathctl evidence ls %s", args[0], t.Name, args[0])
 			}
+			if len(all) > 1 {
+				fmt.Fprintf(a.stderr, "pathctl: there are %d of type %s; this is %s, and --referrer chooses another\n", len(all), t.Name, all[0].Digest.Short())
+			}
+			got := all[0]
 			raw := got.Verified.Statement.Predicate
 			if whole {
 				if raw, err = json.Marshal(got.Verified.Statement); err != nil {
@@ -194,6 +200,7 @@ or a predicate type's URI. Only evidence whose signature holds is printed.`,
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&referrer, "referrer", "", "digest of the referrer, or its first digits, where there are several")
 	cmd.Flags().BoolVar(&whole, "statement", false, "print the whole statement with its subject")
 	return cmd
 }

@@ -35,12 +35,13 @@ type judge struct {
 	kevSource string
 	waivers   []policy.Waiver // nil: those in the provenance count
 	signer    *attest.Signer  // nil: no VSA is asked for
+	second    string          // where a second builder's image is; empty if none is asked for
 	transport http.RoundTripper
 	deep      bool
 }
 
 func (a *app) newJudge(ctx context.Context, f *verifyFlags) (*judge, error) {
-	j := &judge{transport: a.transport(), deep: f.deep}
+	j := &judge{transport: a.transport(), deep: f.deep, second: f.reproducedBy}
 	name := f.policy.name
 	if name == "" {
 		name = "microservice"
@@ -154,11 +155,35 @@ func (j *judge) judge(ctx context.Context, reference string) (policy.Verdict, er
 	for _, found := range e.found {
 		in.Attestations = append(in.Attestations, attestation(found))
 	}
+	if in.Reproduction, err = j.reproduction(ctx, e.digest); err != nil {
+		return policy.Verdict{}, err
+	}
 	v, err := policy.Judge(j.policy, in)
 	if err != nil || j.signer == nil {
 		return v, err
 	}
 	return v, j.attachVSA(ctx, e, v)
+}
+
+// reproduction reads what a second builder says of the same image in its own place.
+func (j *judge) reproduction(ctx context.Context, want step.Digest) (*policy.Reproduction, error) {
+	if j.second == "" {
+		return nil, nil
+	}
+	e, err := j.examine(ctx, j.second)
+	if err != nil {
+		return nil, fmt.Errorf("--reproduced-by: %w", err)
+	}
+	if e.digest != want {
+		return nil, &step.GateError{Gate: "reproduced", Findings: []string{fmt.Sprintf("%s is %s, not %s: the second builder made another image", j.second, e.digest, want)},
+			Fix: "build the same revision with the same inputs and time (pathctl explain lists what decides a digest), or look for what differs between the two builders"}
+	}
+	e.place.Tag, e.place.Digest = "", e.digest
+	r := &policy.Reproduction{Reference: e.place.String()}
+	for _, found := range e.found {
+		r.Attestations = append(r.Attestations, attestation(found))
+	}
+	return r, nil
 }
 
 // attestation is a referrer as policies see it.

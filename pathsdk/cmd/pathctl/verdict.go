@@ -55,14 +55,21 @@ func writeEvidence(w io.Writer, evidence []policy.EvidenceStatus) {
 		if e.Why != "" {
 			status += ": " + clean(e.Why)
 		}
+		if e.From != "" {
+			status += ", in " + clean(e.From)
+		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", shortType(e.Type), e.Subject.Short(), e.Tier, e.Signer, status, e.Digest.Short())
 	}
 	t.Flush()
-	said := map[policy.Identity]bool{}
+	said := map[string]bool{}
 	for _, e := range evidence {
-		if id := e.Identity; id != nil && !said[*id] {
-			said[*id] = true
-			fmt.Fprintf(w, "%s is %s, by issuer %s\n", e.Signer, clean(id.Subject), clean(id.Issuer))
+		if e.Identity == nil {
+			continue
+		}
+		line := fmt.Sprintf("%s is %s, by issuer %s", e.Signer, clean(e.Identity.Subject), clean(e.Identity.Issuer))
+		if !said[line] {
+			said[line] = true
+			fmt.Fprintln(w, line)
 		}
 	}
 }

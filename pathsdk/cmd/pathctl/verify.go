@@ -82,6 +82,8 @@ type verifyFlags struct {
 	out      string
 	attest   bool
 	signer   signerFlags
+	// reproducedBy is where a second builder put the same image.
+	reproducedBy string
 	report   string
 	evidence string
 	timings  string
@@ -104,9 +106,13 @@ the order in which the images were given, with --output json as one list.
 Exit code 0 means that all passed, 3 that the policy refused, with the reasons.`,
 		Example: `  pathctl verify oci:.paths/store --policy microservice
   pathctl verify registry.example.com/team/orders@sha256:… --kev kev.json -o json
-  pathctl verify registry.example.com/team/orders:v1 registry.example.com/team/bills:v2`,
+  pathctl verify registry.example.com/team/orders:v1 registry.example.com/team/bills:v2
+  pathctl verify registry.example.com/team/orders:v1 --reproduced-by rebuilds.example.com/team/orders:v1`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.reproducedBy != "" && len(args) > 1 {
+				return step.Usagef("--reproduced-by is about one image, and %d are given: verify them one by one", len(args))
+			}
 			verdicts, err := a.verifyAll(cmd.Context(), args, f)
 			if len(verdicts) > 0 {
 				if printErr := a.print(oneOrAll(args, verdicts), func(w io.Writer) { writeVerdicts(w, verdicts) }); printErr != nil {
@@ -123,6 +129,7 @@ Exit code 0 means that all passed, 3 that the policy refused, with the reasons.`
 	fl := cmd.Flags()
 	fl.StringVar(&f.trust, "trust", "", "trust root; HOME/trust.yaml when empty")
 	fl.StringVar(&f.waivers, "waivers", "", "paths.yaml whose waivers replace those in the provenance")
+	fl.StringVar(&f.reproducedBy, "reproduced-by", "", "where a second, independent builder put the same image; without its provenance of the same source the verdict fails")
 	fl.BoolVar(&f.deep, "deep", false, "also check every layer against its digest")
 	fl.StringVar(&f.out, "out", "", "write the verdict to this file, as JSON")
 	fl.StringVar(&f.report, "report", "", "write an HTML report to this file")

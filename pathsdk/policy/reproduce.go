@@ -1,0 +1,122 @@
+package policy
+
+import (
+	"fmt"
+
+	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/provenance"
+	"github.com/pavedpaths/paths/pathsdk/step"
+)
+
+// Reproduced is the property of an image that two independent builders made of the
+// same source, bit for bit: in a VSA's verifiedLevels and in an SVR.
+const Reproduced = PropertyPrefix + "REPRODUCED"
+
+// ruleReproduced is the rule that a second builder was asked for.
+const ruleReproduced = "reproduced"
+
+// Reproduction is what another place says of the same image: the second builder's
+// evidence.
+type Reproduction struct {
+	// Reference is the place, for people.
+	Reference    string
+	Attestations []Attestation
+}
+
+// reproduce looks for a second provenance of every manifest, from the same source, by
+// a builder that has nothing to do with the first. Where one stands for each, the tier
+// of the first is reproduced; no signer can claim that.
+func (j *judgement) reproduce(prov *Require) {
+	if j.in.Reproduction == nil || prov == nil {
+		return
+	}
+	second := &judgement{policy: j.policy, in: j.in, values: j.values}
+	second.in.Attestations = j.in.Reproduction.Attestations
+	second.admit()
+	reasons := map[step.Digest]string{}
+	found := map[*item]*item{}
+	for _, it := range j.items {
+		if it.status != StatusUsed || it.typ != evidence.Provenance {
+			continue
+		}
+		why := "there is no usable provenance of it"
+		for _, other := range second.items {
+			if other.typ != evidence.Provenance || other.Image != it.Image {
+				continue
+			}
+			if !other.usable() {
+				why = fmt.Sprintf("%s is %s: %s", other.Digest, other.status, other.why)
+				continue
+			}
+			if why = dependent(it, other); why == "" {
+				found[it] = other
+				break
+			}
+			why = fmt.Sprintf("%s is no independent one: %s", other.Digest, why)
+		}
+		if found[it] == nil {
+			reasons[it.Image] = why
+		}
+	}
+	f := Finding{
+		Rule: ruleReproduced, Severity: SeverityError, Subject: j.in.Digest,
+		Reason: "no second, independent builder made the same image from the same source, says " + orNone(j.in.Reproduction.Reference),
+		Fix:    "build the same revision on another platform, attest it as another identity of the trust root, and give where that image is",
+	}
+	for _, im := range j.in.Images {
+		if why := reasons[im.Digest]; why != "" {
+			f.Details = append(f.Details, describe(im)+": "+why)
+		}
+	}
+	held := len(reasons) == 0 && len(found) > 0
+	j.verdict.Rules = append(j.verdict.Rules, RuleResult{Rule: ruleReproduced, Held: held})
+	if !held {
+		j.fail(f)
+		return
+	}
+	for first, other := range found {
+		first.tier = evidence.Reproduced
+		other.status, other.why = StatusReproduces, "made "+string(other.Image)+" of the same source, too"
+		other.from = j.in.Reproduction.Reference
+		j.second = append(j.second, other)
+	}
+	j.verdict.Reproduced = true
+}
+
+// dependent says why two provenances of one image are not by independent builders of
+// the same source; empty if they are.
+func dependent(a, b *item) string {
+	fa, fb := factsOf(a), factsOf(b)
+	switch source := sourceOf(a.fact.prov); {
+	case source == "" || source != sourceOf(b.fact.prov):
+		return fmt.Sprintf("it names source %s, the first names %s", orNone(sourceOf(b.fact.prov)), orNone(source))
+	case a.Signer == b.Signer:
+		return fmt.Sprintf("%s signed both", a.Signer)
+	case a.Identity != nil && b.Identity != nil && a.Identity.Issuer == b.Identity.Issuer && a.Identity.Subject == b.Identity.Subject:
+		return fmt.Sprintf("%s signed both", a.Identity.Subject)
+	case fa[provenance.FactProducer] != "" && fa[provenance.FactProducer] == fb[provenance.FactProducer]:
+		return fmt.Sprintf("%s built both", fa[provenance.FactProducer])
+	case invocation(a) == "" || invocation(a) == invocation(b):
+		return fmt.Sprintf("both are of run %s", orNone(invocation(a)))
+	}
+	return ""
+}
+
+func factsOf(it *item) map[string]string {
+	out := map[string]string{}
+	facts, err := provenance.Facts(*it.fact.prov)
+	if err != nil {
+		return out
+	}
+	for _, f := range facts {
+		out[f.Name] = f.Value
+	}
+	return out
+}
+
+func invocation(it *item) string {
+	if m := it.fact.prov.RunDetails.Metadata; m != nil {
+		return m.InvocationID
+	}
+	return ""
+}
