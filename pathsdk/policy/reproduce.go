@@ -8,12 +8,13 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
+// ruleReproduced is the rule that a second builder was asked for. As a property it is
+// Reproduced.
+const ruleReproduced = "reproduced"
+
 // Reproduced is the property of an image that two independent builders made of the
 // same source, bit for bit: in a VSA's verifiedLevels and in an SVR.
 const Reproduced = PropertyPrefix + "REPRODUCED"
-
-// ruleReproduced is the rule that a second builder was asked for.
-const ruleReproduced = "reproduced"
 
 // Reproduction is what another place says of the same image: the second builder's
 // evidence.

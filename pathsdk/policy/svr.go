@@ -32,9 +32,6 @@ func SVR(v Verdict, o VSAOptions) (json.RawMessage, error) {
 	if v.Level.Build > 0 {
 		properties = append(properties, evidence.BuildLevel(v.Level.Build))
 	}
-	if v.Reproduced {
-		properties = append(properties, Reproduced)
-	}
 	// Two rules whose ids differ in punctuation share a property: both must hold.
 	held := map[string]bool{}
 	for _, r := range v.Rules {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -35,13 +36,14 @@ type judge struct {
 	kevSource string
 	waivers   []policy.Waiver // nil: those in the provenance count
 	signer    *attest.Signer  // nil: no VSA is asked for
+	svr       bool            // an SVR is asked for, too
 	second    string          // where a second builder's image is; empty if none is asked for
 	transport http.RoundTripper
 	deep      bool
 }
 
 func (a *app) newJudge(ctx context.Context, f *verifyFlags) (*judge, error) {
-	j := &judge{transport: a.transport(), deep: f.deep, second: f.reproducedBy}
+	j := &judge{transport: a.transport(), deep: f.deep, svr: f.svr, second: f.reproducedBy}
 	name := f.policy.name
 	if name == "" {
 		name = "microservice"
@@ -162,7 +164,7 @@ func (j *judge) judge(ctx context.Context, reference string) (policy.Verdict, er
 	if err != nil || j.signer == nil {
 		return v, err
 	}
-	return v, j.attachVSA(ctx, e, v)
+	return v, j.attachVerdict(ctx, e, v)
 }
 
 // reproduction reads what a second builder says of the same image in its own place.
@@ -201,36 +203,47 @@ func attestation(f attest.Found) policy.Attestation {
 	return at
 }
 
-// attachVSA signs the verdict with the verifier's key. A verdict that says
-// nothing new gets no new VSA.
-func (j *judge) attachVSA(ctx context.Context, e examined, v policy.Verdict) error {
+// attachVerdict signs the verdict as a VSA, and as an SVR if one is asked for and the
+// image passed. What says nothing new is not signed again.
+func (j *judge) attachVerdict(ctx context.Context, e examined, v policy.Verdict) error {
 	name := imageName(e)
 	opts := policy.VSAOptions{Version: version}
 	if e.place.IsLayout() {
 		// Where a layout lies on this machine means nothing to who reads the VSA.
 		opts.ResourceURI = "pkg:oci/" + name + "@" + url.QueryEscape(string(e.digest))
 	}
-	predicate, err := policy.VSA(v, opts)
+	vsa, err := policy.VSA(v, opts)
 	if err != nil {
 		return err
 	}
-	for _, found := range e.found {
-		if found.Verified != nil && found.Image == e.digest && found.PredicateType == evidence.VSA.URI &&
-			slices.Contains(found.Verified.Signer.Roles, attest.RoleVerifier) && sameVSA(found.Verified.Statement.Predicate, predicate) {
-			return nil
+	signed := []step.Evidence{{Type: evidence.VSA.URI, Predicate: vsa}}
+	if j.svr && v.Passed {
+		svr, err := policy.SVR(v, opts)
+		if err != nil {
+			return err
 		}
+		signed = append(signed, step.Evidence{Type: evidence.SVR.URI, Predicate: svr})
 	}
-	// The verifier computed this itself from what it verified.
-	st, err := evidence.New(evidence.VSA, predicate, step.Subject{Name: name, Digest: e.digest}, evidence.Derived)
-	if err != nil {
-		return err
-	}
-	bundle, err := attest.SignAndLog(ctx, j.signer, st)
-	if err != nil {
-		return err
-	}
-	if _, err := attest.Attach(ctx, e.store, e.images[0].Descriptor, bundle, evidence.VSA.URI, v.VerifiedOn); err != nil {
-		return err
+	for _, s := range signed {
+		if slices.ContainsFunc(e.found, func(f attest.Found) bool {
+			return f.Verified != nil && f.Image == e.digest && f.PredicateType == s.Type &&
+				slices.Contains(f.Verified.Signer.Roles, attest.RoleVerifier) && sameVerdict(f.Verified.Statement.Predicate, s.Predicate)
+		}) {
+			continue
+		}
+		t, _ := evidence.Lookup(s.Type)
+		// The verifier computed this itself from what it verified.
+		st, err := evidence.New(t, s.Predicate, step.Subject{Name: name, Digest: e.digest}, evidence.Derived)
+		if err != nil {
+			return err
+		}
+		bundle, err := attest.SignAndLog(ctx, j.signer, st)
+		if err != nil {
+			return err
+		}
+		if _, err := attest.Attach(ctx, e.store, e.images[0].Descriptor, bundle, s.Type, v.VerifiedOn); err != nil {
+			return err
+		}
 	}
 	return oci.Settle(ctx, e.store)
 }
@@ -245,17 +258,19 @@ func imageName(e examined) string {
 	return "image"
 }
 
-// sameVSA compares two summaries but for the time.
-func sameVSA(a, b json.RawMessage) bool {
-	x, errX := evidence.ParseVSA(a)
-	y, errY := evidence.ParseVSA(b)
-	if errX != nil || errY != nil {
-		return false
+// sameVerdict compares two summaries but for the time.
+func sameVerdict(a, b json.RawMessage) bool {
+	timeless := func(raw json.RawMessage) any {
+		var m map[string]any
+		if json.Unmarshal(raw, &m) != nil {
+			return nil
+		}
+		delete(m, "timeVerified") // of a VSA
+		delete(m, "timeCreated")  // of an SVR
+		return m
 	}
-	x.TimeVerified, y.TimeVerified = time.Time{}, time.Time{}
-	rawX, errX := json.Marshal(x)
-	rawY, errY := json.Marshal(y)
-	return errX == nil && errY == nil && string(rawX) == string(rawY)
+	x := timeless(a)
+	return x != nil && reflect.DeepEqual(x, timeless(b))
 }
 
 // maxKEV bounds the list; CISA's has about 1.5 MB.

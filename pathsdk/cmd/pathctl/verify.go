@@ -81,6 +81,7 @@ type verifyFlags struct {
 	deep     bool
 	out      string
 	attest   bool
+	svr      bool
 	signer   signerFlags
 	// reproducedBy is where a second builder put the same image.
 	reproducedBy string
@@ -110,6 +111,9 @@ Exit code 0 means that all passed, 3 that the policy refused, with the reasons.`
   pathctl verify registry.example.com/team/orders:v1 --reproduced-by rebuilds.example.com/team/orders:v1`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.svr && !f.attest {
+				return step.Usagef("--svr says how to sign the verdict: give --attest, too")
+			}
 			if f.reproducedBy != "" && len(args) > 1 {
 				return step.Usagef("--reproduced-by is about one image, and %d are given: verify them one by one", len(args))
 			}
@@ -136,6 +140,7 @@ Exit code 0 means that all passed, 3 that the policy refused, with the reasons.`
 	fl.StringVar(&f.evidence, "evidence", "", "write each predicate that the verdict rests on to this folder, as TYPE-REFERRER.json")
 	fl.StringVar(&f.timings, "timings", "", "timings of a run, for the report")
 	fl.BoolVar(&f.attest, "attest", false, "sign the verdict as a VSA and attach it to the image")
+	fl.BoolVar(&f.svr, "svr", false, "with --attest: an image that passed also gets a Simple Verification Result (SVR)")
 	f.signer.add(cmd, attest.RoleVerifier)
 	fl.IntVar(&f.eventsFD, "events-fd", 0, "descriptor for progress events")
 	_ = fl.MarkHidden("events-fd")

@@ -43,7 +43,7 @@ signers:
 		t.Fatal(err)
 	}
 
-	v, r := verdictOf(t, home, "oci:"+store, "--trust", trust, "--reproduced-by", "oci:"+again, "--attest")
+	v, r := verdictOf(t, home, "oci:"+store, "--trust", trust, "--reproduced-by", "oci:"+again, "--attest", "--svr")
 	if r.code != 0 || !v.Reproduced {
 		t.Fatalf("exit %d, reproduced %t\n%s", r.code, v.Reproduced, r.stderr)
 	}
@@ -57,12 +57,19 @@ signers:
 		t.Fatal(err)
 	}
 	for _, l := range list {
-		if l.Type == evidence.VSA.URI {
-			said += pathctl(t, home, "evidence", "get", "oci:"+store, "vsa", "--referrer", l.Digest.Short()).stdout
+		if l.Type == evidence.VSA.URI || l.Type == evidence.SVR.URI {
+			said += pathctl(t, home, "evidence", "get", "oci:"+store, l.Type, "--referrer", l.Digest.Short()).stdout
 		}
 	}
-	if strings.Count(said, "PAVEDPATHS_REPRODUCED") != 1 || strings.Count(said, "verificationResult") != 2 {
-		t.Errorf("one of two VSAs must say it:\n%s", said)
+	if strings.Count(said, "PAVEDPATHS_REPRODUCED") != 2 || strings.Count(said, "verificationResult") != 2 || strings.Count(said, "PAVEDPATHS_POLICY_PASSED") != 1 {
+		t.Errorf("one of two VSAs must say it, and the SVR:\n%s", said)
+	}
+	referrers := len(list)
+	if _, r := verdictOf(t, home, "oci:"+store, "--trust", trust, "--reproduced-by", "oci:"+again, "--attest", "--svr"); r.code != 0 {
+		t.Fatalf("verify again: exit %d\n%s", r.code, r.stderr)
+	}
+	if err := json.Unmarshal([]byte(pathctl(t, home, "evidence", "ls", "oci:"+store, "-o", "json").stdout), &list); err != nil || len(list) != referrers {
+		t.Errorf("a verdict that says nothing new was signed again: %d referrers, want %d, %v", len(list), referrers, err)
 	}
 	stranger := hello(t)
 	for name, c := range map[string]struct {
@@ -73,6 +80,7 @@ signers:
 		"by the builder itself":   {[]string{"oci:" + store, "--trust", trust, "--reproduced-by", "oci:" + store}, 3, "attester signed both"},
 		"by nobody in the root":   {[]string{"oci:" + store, "--reproduced-by", "oci:" + again}, 3, "is not in the trust root"},
 		"somewhere else":          {[]string{"oci:" + store, "--reproduced-by", "oci:" + stranger}, 1, "--reproduced-by"},
+		"an SVR of nothing":       {[]string{"oci:" + store, "--svr"}, 2, "--attest"},
 		"several at once":         {[]string{"oci:" + store, "oci:" + again, "--reproduced-by", "oci:" + again}, 2, "one image"},
 		"what is not a reference": {[]string{"oci:" + store, "--reproduced-by", "HTTP://x"}, 2, "--reproduced-by"},
 	} {
