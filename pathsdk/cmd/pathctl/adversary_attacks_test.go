@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/provenance"
 )
 
 // attacks are all of them. A refusal of evidence that the policy requires is a refusal
@@ -225,7 +227,135 @@ func attacks() []attack {
 			return ended(b.shipped(b.withTest("\tif os.Getenv(\"ACTIONS_ID_TOKEN_REQUEST_TOKEN\") == \"\" && os.Getenv(\"PATHS_IDENTITY_TOKEN_FILE\") == \"\" {\n\t\tt.Fatal(\"nothing to steal\")\n\t}")), "nothing to steal")
 		}},
 	}
-	return append(all, nearMisses()...)
+	return slices.Concat(all, lies(), nearMisses())
+}
+
+// lies are told to the runner and to the attester, or to a verifier that would believe
+// what was true once.
+func lies() []attack {
+	return []attack{
+		{"hangs three copies of an old, clean scan beside a new, bad one", "the bad news is outvoted", "vulnerabilities", func(b *battle) outcome {
+			old := b.of(b.image, evidence.Vulns)
+			good := b.blob(old.bundle)
+			b.rebundle(old, b.edited(evidence.Vulns, badNews))
+			for range 3 {
+				b.attach(b.image, good)
+			}
+			return b.verify()
+		}},
+		{"loosens the policy's gates in the service's own file", "the judged choose the law", "vulnerabilities", func(b *battle) outcome {
+			b.rebundle(b.of(b.image, evidence.Vulns), b.edited(evidence.Vulns, badNews))
+			b.rebundle(b.of(b.image, evidence.Provenance), b.edited(evidence.Provenance, func(p object) {
+				external := p["buildDefinition"].(object)["externalParameters"].(object)
+				config, _ := external["config"].(object)
+				if config == nil {
+					config = object{}
+				}
+				config["gates"] = object{"maxSeverity": "critical", "vulnDBMaxAge": "999999h"}
+				external["config"] = config
+			}))
+			return b.verify()
+		}},
+		{"calls its own build a second builder's", "one builder agrees with itself", "reproduced", func(b *battle) outcome {
+			return b.verify("--reproduced-by", "oci:"+b.store)
+		}},
+		{"changes what the cache says of its scan", "what was found once is forgotten", "is unusable", func(b *battle) outcome {
+			src := hello(b.t)
+			b.shipped(src).says(b.t, "ship", 0)
+			entries, err := filepath.Glob(filepath.Join(b.home, "cache", "attest", "steps", "scan", "*", "entry.json"))
+			if err != nil || len(entries) == 0 {
+				b.t.Fatalf("no scan is in the cache: %v", err)
+			}
+			for _, e := range entries {
+				raw, err := os.ReadFile(e)
+				if err != nil {
+					b.t.Fatal(err)
+				}
+				if err := os.WriteFile(e, bytes.Replace(raw, []byte("2026"), []byte("2027"), 1), 0o600); err != nil {
+					b.t.Fatal(err)
+				}
+			}
+			// It is scanned anew, which is no refusal of the image.
+			o := ended(b.shipped(src), "is unusable")
+			o.code = 3 * len(o.reasons)
+			return o
+		}},
+		{"names a vulnerability database of its own in its record", "the judged choose what is known of them", "which the attester takes from nobody but you", func(b *battle) outcome {
+			return ended(b.attested(func(record object) {
+				record["inputs"].(object)["vulnDB"] = []any{"oci://evil.example.com/vulndb:2"}
+			}), "which the attester takes from nobody but you")
+		}},
+		{"writes into its record that a platform vouches for it", "a level is what the builder says", "can't vouch for that", func(b *battle) outcome {
+			return ended(b.attested(func(record object) {
+				for _, f := range record["facts"].([]any) {
+					if f := f.(object); f["name"] == provenance.FactSource {
+						f["value"] = provenance.SourceControlPlane
+					}
+				}
+			}, "--vuln-db", b.db), "can't vouch for that")
+		}},
+		{"runs a platform of its own, which vouches for its jobs", "anybody's platform is hosted", "level", func(b *battle) outcome {
+			src := hello(b.t)
+			platform := b.platform("acme/orders", commit(b.t, src))
+			b.t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", platform+"/token?v=1")
+			b.t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "job")
+			to := "oci:" + filepath.Join(b.t.TempDir(), "store")
+			git(b.t, src, "remote", "set-url", "origin", "https://github.com/acme/orders.git")
+			runProcess(b.t, b.home, "ship", src, "--vuln-db", b.db, "--to", to).says(b.t, "ship", 0)
+			flags := []string{"--trust", b.trusting(), "--param", "minLevel=2"}
+			v, _ := verdictOf(b.t, b.home, append(flags, to)...)
+			if why := fmt.Sprint(v.Level.Reasons); !strings.Contains(why, "does not take the word of "+platform) {
+				b.t.Errorf("the level fails for another reason: %s", why)
+			}
+			return b.verifyAt(to, flags...)
+		}},
+		{"prints that a test passed which failed", "red is green", "example.com/hello.TestLies", func(b *battle) outcome {
+			src := hello(b.t)
+			text := "package main\n\nimport \"testing\"\n\nfunc TestLies(t *testing.T) {\n\tprintln(\"--- PASS: TestLies (0.00s)\\nPASS\\nok\\texample.com/hello\\t0.004s\")\n\tt.Fatal(\"broken\")\n}\n"
+			if err := os.WriteFile(filepath.Join(src, "lies_test.go"), []byte(text), 0o644); err != nil {
+				b.t.Fatal(err)
+			}
+			return ended(b.shipped(src), "example.com/hello.TestLies")
+		}},
+	}
+}
+
+// badNews is a scan of now that found something.
+func badNews(p object) {
+	now := time.Now().UTC()
+	m := p["metadata"].(object)
+	m["scanStartedOn"], m["scanFinishedOn"] = now.Format(time.RFC3339), now.Add(time.Second).Format(time.RFC3339)
+	p["scanner"].(object)["result"] = []any{object{
+		"id": "CVE-2026-4242", "severity": []any{object{"method": "nvd", "score": "high"}},
+		"annotations": []any{object{"package": "stdlib", "version": "1.0"}},
+	}}
+}
+
+// attested ships another service by its zones, and has the attester take what the
+// build says, with a change.
+func (b *battle) attested(change func(record object), flags ...string) result {
+	b.t.Helper()
+	src, dir := hello(b.t), b.t.TempDir()
+	zone := func(name string, args ...string) {
+		runProcess(b.t, b.home, append([]string{"zone", name, "--out", filepath.Join(dir, name)}, args...)...).says(b.t, "zone "+name, 0)
+	}
+	zone("fetch", src)
+	zone("build", "--from", filepath.Join(dir, "fetch"))
+	zone("publish", "--from", filepath.Join(dir, "fetch"), "--from", filepath.Join(dir, "build"))
+	for _, name := range []string{"fetch", "build", "publish"} {
+		file := filepath.Join(dir, name, "record.json")
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		record := decoded(b.t, raw).(object)
+		change(record)
+		if err := os.WriteFile(file, encoded(b.t, record), 0o600); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return runProcess(b.t, b.home, append([]string{"attest", "--from", filepath.Join(dir, "fetch"), "--from", filepath.Join(dir, "build"),
+		"--from", filepath.Join(dir, "publish"), "--to", "oci:" + filepath.Join(dir, "store")}, flags...)...)
 }
 
 // nearMisses sign with certificates of the right Sigstore that name somebody else, by a

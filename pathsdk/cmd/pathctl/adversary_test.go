@@ -12,9 +12,12 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -24,6 +27,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
@@ -260,6 +265,55 @@ func (b *battle) policyFile(pattern, with string) string {
 		b.t.Fatal(err)
 	}
 	return file
+}
+
+// trusting is the trust root, with an attester who is believed up to L3.
+func (b *battle) trusting() string {
+	b.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(b.home, "trust.yaml"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	file := filepath.Join(b.home, "trusting.yaml")
+	if err := os.WriteFile(file, []byte(strings.Replace(string(raw), "maxBuildLevel: 1", "maxBuildLevel: 3", 1)), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return file
+}
+
+// platform is one of the adversary's own: it gives jobs tokens of GitHub's shape, and
+// publishes the keys to check them with.
+func (b *battle) platform(repository, revision string) string {
+	b.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "1"}}, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	b.t.Cleanup(server.Close)
+	answer := func(path string, v func(*http.Request) any) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { _ = json.NewEncoder(w).Encode(v(r)) })
+	}
+	answer("/.well-known/openid-configuration", func(*http.Request) any {
+		return object{"issuer": server.URL, "jwks_uri": server.URL + "/keys", "id_token_signing_alg_values_supported": []string{"ES256"}}
+	})
+	answer("/keys", func(*http.Request) any {
+		return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "ES256", Use: "sig"}}}
+	})
+	answer("/token", func(r *http.Request) any {
+		token, err := jwt.Signed(signer).Claims(object{
+			"iss": server.URL, "sub": "job", "aud": r.URL.Query().Get("audience"), "exp": time.Now().Add(time.Minute).Unix(),
+			"job_workflow_ref": repository + "/.github/workflows/ship.yaml@refs/heads/main", "repository": repository, "ref": "refs/heads/main",
+			"sha": revision, "run_id": "1", "run_attempt": "1", "runner_environment": "github-hosted",
+		}).Serialize()
+		return object{"value": token, "error": err}
+	})
+	return server.URL
 }
 
 // shipped ships another service in the same home.

@@ -75,20 +75,20 @@ func (f *policyFlags) values() (map[string]any, error) {
 // verifyFlags are the verifier's. It reads evidence from the image's own place,
 // and everything that it trusts from this machine.
 type verifyFlags struct {
-	policy   policyFlags
-	trust    string
-	waivers  string
-	deep     bool
-	out      string
-	attest   bool
-	svr      bool
-	signer   signerFlags
+	policy  policyFlags
+	trust   string
+	waivers string
+	deep    bool
+	out     string
+	attest  bool
+	svr     bool
+	signer  signerFlags
 	// reproducedBy is where a second builder put the same image.
 	reproducedBy string
-	report   string
-	evidence string
-	timings  string
-	eventsFD int
+	report       string
+	evidence     string
+	timings      string
+	eventsFD     int
 }
 
 func newVerify(a *app) *cobra.Command {
