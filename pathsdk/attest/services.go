@@ -144,12 +144,12 @@ func NewIdentitySigner(ctx context.Context, v *Services, token Token) (*Signer, 
 	if err != nil {
 		return nil, fmt.Errorf("generate key: %w", err)
 	}
-	hint, err := hintOf(&key.PublicKey)
+	pair, err := inProcess(key)
 	if err != nil {
 		return nil, err
 	}
 	return &Signer{
-		pair: keypair{key, hint}, id: who.id(), services: v,
+		pair: pair, id: who.id(), services: v,
 		identity: &certificates{fulcio: v.fulcio, token: token, issuer: who.Issuer},
 	}, nil
 }

@@ -328,7 +328,7 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 	if err != nil {
 		return res, 0, err
 	}
-	signer, err := a.signer(ctx, f.signer.fill(a.host), attest.AttesterKey, true)
+	signer, err := a.signer(ctx, f.signer, true)
 	if err != nil {
 		return res, 0, err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,28 +16,36 @@ import (
 // signerFlags say who signs: a private key, or an identity for which a Sigstore gives
 // short-lived certificates. Only verbs that sign have them.
 type signerFlags struct {
+	role                                      string
 	key, passphraseFile                       string
 	signingConfig, trustedRoot, identityToken string
 }
 
 func (f *signerFlags) add(cmd *cobra.Command, role string) {
+	f.role = role
 	fl := cmd.Flags()
-	fl.StringVar(&f.key, "key", "", "the "+role+"'s private key; HOME/keys/"+role+".key when empty")
 	or := func(variable string) string {
 		if role != attest.RoleAttester {
 			return ""
 		}
 		return " (or " + variable + ")"
 	}
+	fl.StringVar(&f.key, "key", "", "the "+role+"'s private key: a file, or hashivault://NAME in Vault's transit engine (or PATHS_"+strings.ToUpper(role)+"_KEY); HOME/keys/"+role+".key when empty")
 	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "file with the key's passphrase (or PATHS_PASSPHRASE_FILE)")
 	fl.StringVar(&f.signingConfig, "signing-config", "", "Sigstore's SigningConfig: the services that vouch for signatures"+or("PATHS_SIGNING_CONFIG"))
 	fl.StringVar(&f.trustedRoot, "trusted-root", "", "Sigstore's TrustedRoot that belongs to it"+or("PATHS_TRUSTED_ROOT"))
 	fl.StringVar(&f.identityToken, "identity-token", "", "file with an OIDC token, whose identity signs in place of a key"+or("PATHS_IDENTITY_TOKEN_FILE")+"; a GitHub job's own when empty")
 }
 
-// fill takes from the environment what no flag says. Only the attester does: the
-// verifier of the same run must not sign as the same identity unasked.
+// fill takes from the environment what no flag says. The verifier takes a key from
+// there and nothing else: it must not sign as the same identity unasked.
 func (f signerFlags) fill(h host.Host) signerFlags {
+	if f.role == attest.RoleVerifier {
+		if f.key == "" && f.identityToken == "" {
+			f.key = h.VerifierKey
+		}
+		return f
+	}
 	for _, from := range []struct {
 		to  *string
 		env string
@@ -48,16 +55,17 @@ func (f signerFlags) fill(h host.Host) signerFlags {
 		}
 	}
 	if f.identityToken == "" && f.key == "" {
-		f.identityToken = h.IdentityTokenFile
+		f.key, f.identityToken = h.AttesterKey, h.IdentityTokenFile
 	}
 	return f
 }
 
 // signer is who signs. Keys are made on the way when make is set and none is named:
 // whoever brings a key, or an identity, brings a trust root, too.
-func (a *app) signer(ctx context.Context, f signerFlags, defaultKey string, make bool) (*attest.Signer, error) {
+func (a *app) signer(ctx context.Context, f signerFlags, make bool) (*attest.Signer, error) {
+	f = f.fill(a.host)
 	if f.key != "" && f.identityToken != "" {
-		return nil, step.Usagef("--key and --identity-token: a key or an identity signs; leave one of them out")
+		return nil, step.Usagef("--key and --identity-token, or their variables: a key or an identity signs; leave one of them out")
 	}
 	if (f.signingConfig == "") != (f.trustedRoot == "") {
 		return nil, step.Usagef("--signing-config and --trusted-root belong together: give both")
@@ -82,13 +90,13 @@ func (a *app) signer(ctx context.Context, f signerFlags, defaultKey string, make
 	}
 	if f.key == "" {
 		if make {
-			if _, err := attest.InitHome(a.host.Home, a.passphrase(f.passphraseFile)); err != nil {
+			if _, err := a.initHome(ctx, f.passphraseFile); err != nil {
 				return nil, err
 			}
 		}
-		f.key = filepath.Join(a.host.Home, filepath.FromSlash(defaultKey))
+		f.key = a.keyFile(f.role)
 	}
-	s, err := attest.LoadSigner(f.key, a.passphrase(f.passphraseFile))
+	s, err := attest.LoadSigner(ctx, f.key, a.passphrase(f.passphraseFile))
 	if err != nil {
 		return nil, err
 	}

@@ -61,6 +61,8 @@ func heavy() []struct{ library, owners string } {
 		{"github.com/aquasecurity/trivy-db", "steps/scan/... steps/vulndb/... internal/trivydb/..."},
 		{"github.com/sigstore/cosign/v2", "attest/..."},
 		{"github.com/sigstore/sigstore-go", "attest/..."},
+		{"github.com/sigstore/sigstore/pkg/signature/kms", "attest/..."},
+		{"github.com/hashicorp/vault", "attest/..."},
 		{"github.com/slsa-framework/slsa-verifier/v2", "attest/legacy/..."},
 		{"github.com/google/ko", "steps/build/..."},
 		{"github.com/landlock-lsm/go-landlock", "run/fence/..."},

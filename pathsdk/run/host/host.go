@@ -24,6 +24,10 @@ type Host struct {
 	// PassphraseFile names the file with the passphrase of the keys:
 	// PATHS_PASSPHRASE_FILE.
 	PassphraseFile string
+	// AttesterKey and VerifierKey name private keys in place of those in Home, by file
+	// or by the URI of a KMS: PATHS_ATTESTER_KEY, PATHS_VERIFIER_KEY.
+	AttesterKey string
+	VerifierKey string
 	// SigningConfig, TrustedRoot and IdentityTokenFile name the files for signing by
 	// identity: PATHS_SIGNING_CONFIG, PATHS_TRUSTED_ROOT, PATHS_IDENTITY_TOKEN_FILE.
 	SigningConfig     string
@@ -62,6 +66,8 @@ func CLI() (Host, error) {
 		Home:           os.Getenv("PATHS_HOME"),
 		Self:           self,
 		PassphraseFile: os.Getenv("PATHS_PASSPHRASE_FILE"),
+		AttesterKey:    os.Getenv("PATHS_ATTESTER_KEY"),
+		VerifierKey:    os.Getenv("PATHS_VERIFIER_KEY"),
 
 		SigningConfig:     os.Getenv("PATHS_SIGNING_CONFIG"),
 		TrustedRoot:       os.Getenv("PATHS_TRUSTED_ROOT"),
