@@ -93,7 +93,7 @@ func keepPublic(path string, s *Signer) (bool, error) {
 	case err == nil && bytes.Equal(there, text):
 		return false, nil
 	case err == nil:
-		return false, step.Usagef("%s holds the public key of another signer\n  fix: move it away, with the private key beside it, or set PATHS_HOME to another folder", path)
+		return false, step.Usagef("%s is another public key: this one was rotated, or is new here\n  fix: keep the file for what it has signed, pathctl key export KEY --out another one, and add that to %s", path, TrustFile)
 	case !errors.Is(err, fs.ErrNotExist):
 		return false, err
 	}

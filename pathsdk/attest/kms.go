@@ -13,37 +13,70 @@ import (
 
 	vault "github.com/hashicorp/vault/api"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/sigstore/sigstore/pkg/signature/kms/aws"
+	"github.com/sigstore/sigstore/pkg/signature/kms/azure"
+	"github.com/sigstore/sigstore/pkg/signature/kms/gcp"
 	"github.com/sigstore/sigstore/pkg/signature/kms/hashivault"
 	"github.com/sigstore/sigstore/pkg/signature/options"
 
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
-// kms is a service that keeps private keys and signs with them. Where it is, and what
-// it takes for us, its library reads from the environment.
+// kms is a service that keeps private keys and signs with them. Where it is, and whom
+// it takes us for, its library reads from the environment.
 type kms struct {
 	// key names an example of a key.
-	key  string
-	open func(uri string) (signature.Signer, error)
+	key   string
+	valid func(uri string) error
+	open  func(ctx context.Context, uri string) (signature.Signer, error)
 	// explain says what has failed, and what to do.
 	explain func(name string, err error) (fix string, cause error)
-	// suits says how to make a key that suits.
-	suits func(name string) string
+	// create says how to make a key that suits.
+	create func(name string) string
 }
 
 // kmsByScheme are the services that are known, by the scheme of their keys' URIs.
 func kmsByScheme() map[string]kms {
 	return map[string]kms{
 		"hashivault": {
-			key: hashivault.ReferenceScheme + "NAME",
-			open: func(uri string) (signature.Signer, error) {
-				if err := hashivault.ValidReference(uri); err != nil {
-					return nil, step.Usagef("%w", err)
-				}
+			key:   hashivault.ReferenceScheme + "NAME",
+			valid: hashivault.ValidReference,
+			open: func(_ context.Context, uri string) (signature.Signer, error) {
 				return hashivault.LoadSignerVerifier(uri, crypto.SHA256)
 			},
 			explain: explainVault,
-			suits:   func(name string) string { return "vault write transit/keys/" + name + " type=ecdsa-p256" },
+			create:  createInVault,
+		},
+		"awskms": {
+			key:   aws.ReferenceScheme + "/ARN",
+			valid: aws.ValidReference,
+			open: func(ctx context.Context, uri string) (signature.Signer, error) {
+				return aws.LoadSignerVerifier(ctx, uri)
+			},
+			explain: explainCloud("AWS_PROFILE, or what else aws sts get-caller-identity reads"),
+			create:  func(string) string { return "aws kms create-key --key-usage SIGN_VERIFY --key-spec ECC_NIST_P256" },
+		},
+		"gcpkms": {
+			key:   gcp.ReferenceScheme + "projects/P/locations/L/keyRings/R/cryptoKeys/NAME",
+			valid: gcp.ValidReference,
+			open: func(ctx context.Context, uri string) (signature.Signer, error) {
+				return gcp.LoadSignerVerifier(ctx, uri)
+			},
+			explain: explainCloud("gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS"),
+			create: func(string) string {
+				return "gcloud kms keys create NAME --location L --keyring R --purpose asymmetric-signing --default-algorithm ec-sign-p256-sha256"
+			},
+		},
+		"azurekms": {
+			key:   azure.ReferenceScheme + "VAULT.vault.azure.net/NAME",
+			valid: azure.ValidReference,
+			open: func(ctx context.Context, uri string) (signature.Signer, error) {
+				return azure.LoadSignerVerifier(ctx, uri)
+			},
+			explain: explainCloud("az login, or AZURE_TENANT_ID and AZURE_CLIENT_ID"),
+			create: func(string) string {
+				return "az keyvault key create --vault-name VAULT --name NAME --kty EC --curve P-256"
+			},
 		},
 	}
 }
@@ -63,14 +96,14 @@ func loadKMS(ctx context.Context, uri string) (keypair, error) {
 		}
 		return keypair{}, step.Usagef("no KMS is known by %.40q\n  fix: give the file of a key, or %s", scheme+"://", strings.Join(known, ", "))
 	}
+	if err := s.valid(uri); err != nil {
+		return keypair{}, step.Usagef("%w\n  fix: give %s", err, s.key)
+	}
 	failed := func(err error) error {
-		if errors.Is(err, step.ErrUsage) {
-			return err
-		}
 		fix, cause := s.explain(name, err)
 		return fmt.Errorf("%w\n  fix: %s", cause, fix)
 	}
-	key, err := inTime(ctx, func() (signature.Signer, error) { return s.open(uri) })
+	key, err := inTime(ctx, func() (signature.Signer, error) { return s.open(ctx, uri) })
 	if err != nil {
 		return keypair{}, failed(err)
 	}
@@ -88,31 +121,55 @@ func loadKMS(ctx context.Context, uri string) (keypair, error) {
 		return sig, nil
 	})
 	if err != nil {
-		return keypair{}, fmt.Errorf("%w\n  fix: make another: %s", err, s.suits(name))
+		return keypair{}, fmt.Errorf("%w\n  fix: make another: %s", err, s.create(name))
 	}
 	return pair, nil
 }
 
-// explainVault tells a server that can't be reached from one that refuses.
+// explainVault tells a server that can't be reached from one that refuses, and from
+// what the library says by text alone.
 func explainVault(name string, err error) (fix string, cause error) {
 	var answer *vault.ResponseError
 	var call *url.Error
+	key := "transit/keys/" + name
+	look, create := "vault read "+key, createInVault(name)
+	says := func(text string) bool { return strings.Contains(err.Error(), text) }
 	switch {
 	case errors.As(err, &answer):
-		why := fmt.Errorf("Vault answers %d: %s", answer.StatusCode, strings.Join(answer.Errors, "; "))
+		why := strings.Join(strings.Fields(strings.Join(answer.Errors, "; ")), " ")
+		cause = fmt.Errorf("Vault answers %d: %s", answer.StatusCode, why)
 		switch answer.StatusCode {
 		case http.StatusForbidden:
-			return fmt.Sprintf("give a token in VAULT_TOKEN or ~/.vault-token that is valid, and may read transit/keys/%[1]s and update transit/sign/%[1]s/*", name), why
+			return fmt.Sprintf("log in (vault login, or VAULT_TOKEN) as somebody who may read %s and update transit/sign/%s/*", key, name), cause
 		case http.StatusServiceUnavailable:
-			return "unseal Vault, or wait until it serves again", why
+			return "unseal Vault, or wait until it serves again", cause
 		}
-		return "see what the key is: vault read transit/keys/" + name, why
+		return "see what Vault knows of it: " + look, cause
 	case errors.As(err, &call):
 		return "start Vault, or name another with VAULT_ADDR", fmt.Errorf("Vault does not answer: %w", call)
 	case errors.Is(err, errTooLong):
-		return "see whether it is healthy: vault status", fmt.Errorf("Vault: %w", err)
+		return "see whether Vault is healthy: vault status", fmt.Errorf("Vault: %w", err)
+	case says("VAULT_ADDR"):
+		return "set VAULT_ADDR, for instance to https://vault.example.com:8200", err
+	case says("vault-token") || says("no Vault token"):
+		return "log in: vault login, or VAULT_TOKEN", errors.New("there is no token for Vault, neither in VAULT_TOKEN nor in ~/.vault-token")
+	case says("could not read data"):
+		return "make it: " + create + "; of another engine than transit, name the path in TRANSIT_SECRET_ENGINE_PATH", errors.New("Vault has no such key")
+	case says("could not parse transit key"): // symmetric keys have no public one
+		return "make another: " + create, errNotP256
 	}
-	return fmt.Sprintf("set VAULT_ADDR, log in (VAULT_TOKEN or ~/.vault-token), and see that the key is there (vault read transit/keys/%[1]s), or make it: vault write transit/keys/%[1]s type=ecdsa-p256", name), err
+	return "see what Vault knows of it: " + look, err
+}
+
+func createInVault(name string) string {
+	return "vault write transit/keys/" + name + " type=ecdsa-p256"
+}
+
+// explainCloud leaves the cause to the cloud's own words.
+func explainCloud(login string) func(string, error) (string, error) {
+	return func(_ string, err error) (string, error) {
+		return "log in (" + login + ") as somebody who may read the public key and sign with it, and see that the key is there", err
+	}
 }
 
 var errTooLong = fmt.Errorf("no answer within %s", asking)

@@ -65,8 +65,9 @@ func newKeyExport(a *app) *cobra.Command {
 		Use:   "export KEY",
 		Short: "Write the public half of a key, for a trust root or for cosign",
 		Long: `Export writes the public key in PEM. KEY is the file of a private key, or names one
-in a KMS: hashivault://NAME is a key of Vault's transit engine. Where Vault is, and
-with which token, is said by VAULT_ADDR and VAULT_TOKEN or ~/.vault-token.`,
+in a KMS: hashivault://NAME is a key of Vault's transit engine, awskms://, gcpkms://
+and azurekms:// are those of clouds. Where a KMS is and whom it takes you for is said
+as for its own tools: for Vault by VAULT_ADDR, and VAULT_TOKEN or ~/.vault-token.`,
 		Example: `  pathctl key export ~/.paths/keys/attester.key
   pathctl key export hashivault://orders --out ~/.paths/keys/orders-2.pub`,
 		Args: usageArgs(cobra.ExactArgs(1)),

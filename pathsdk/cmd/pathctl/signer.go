@@ -30,7 +30,7 @@ func (f *signerFlags) add(cmd *cobra.Command, role string) {
 		}
 		return " (or " + variable + ")"
 	}
-	fl.StringVar(&f.key, "key", "", "the "+role+"'s private key: a file, or hashivault://NAME in Vault's transit engine (or PATHS_"+strings.ToUpper(role)+"_KEY); HOME/keys/"+role+".key when empty")
+	fl.StringVar(&f.key, "key", "", "the "+role+"'s private key: a file, or hashivault://, awskms://, gcpkms:// or azurekms:// for a key in a KMS (or PATHS_"+strings.ToUpper(role)+"_KEY); HOME/keys/"+role+".key when empty")
 	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "file with the key's passphrase (or PATHS_PASSPHRASE_FILE)")
 	fl.StringVar(&f.signingConfig, "signing-config", "", "Sigstore's SigningConfig: the services that vouch for signatures"+or("PATHS_SIGNING_CONFIG"))
 	fl.StringVar(&f.trustedRoot, "trusted-root", "", "Sigstore's TrustedRoot that belongs to it"+or("PATHS_TRUSTED_ROOT"))
