@@ -19,6 +19,9 @@ type signerFlags struct {
 	role                                      string
 	key, passphraseFile                       string
 	signingConfig, trustedRoot, identityToken string
+	login                                     bool
+	// ask shows a person what to do; nil for standard error.
+	ask func(text string)
 }
 
 func (f *signerFlags) add(cmd *cobra.Command, role string) {
@@ -35,13 +38,14 @@ func (f *signerFlags) add(cmd *cobra.Command, role string) {
 	fl.StringVar(&f.signingConfig, "signing-config", "", "Sigstore's SigningConfig: the services that vouch for signatures"+or("PATHS_SIGNING_CONFIG"))
 	fl.StringVar(&f.trustedRoot, "trusted-root", "", "Sigstore's TrustedRoot that belongs to it"+or("PATHS_TRUSTED_ROOT"))
 	fl.StringVar(&f.identityToken, "identity-token", "", "file with an OIDC token, whose identity signs in place of a key"+or("PATHS_IDENTITY_TOKEN_FILE")+"; a GitHub job's own when empty")
+	fl.BoolVar(&f.login, "login", false, "sign as the person who logs in, on the page that is shown then"+or("PATHS_LOGIN=device"))
 }
 
 // fill takes from the environment what no flag says. The verifier takes a key from
 // there and nothing else: it must not sign as the same identity unasked.
 func (f signerFlags) fill(h host.Host) signerFlags {
 	if f.role == attest.RoleVerifier {
-		if f.key == "" && f.identityToken == "" {
+		if !f.named() {
 			f.key = h.VerifierKey
 		}
 		return f
@@ -54,18 +58,21 @@ func (f signerFlags) fill(h host.Host) signerFlags {
 			*from.to = from.env
 		}
 	}
-	if f.identityToken == "" && f.key == "" {
-		f.key, f.identityToken = h.AttesterKey, h.IdentityTokenFile
+	if !f.named() {
+		f.key, f.identityToken, f.login = h.AttesterKey, h.IdentityTokenFile, h.Login
 	}
 	return f
 }
+
+// named reports whether anything says who signs.
+func (f signerFlags) named() bool { return f.key != "" || f.identityToken != "" || f.login }
 
 // signer is who signs. Keys are made on the way when make is set and none is named:
 // whoever brings a key, or an identity, brings a trust root, too.
 func (a *app) signer(ctx context.Context, f signerFlags, make bool) (*attest.Signer, error) {
 	f = f.fill(a.host)
-	if f.key != "" && f.identityToken != "" {
-		return nil, step.Usagef("--key and --identity-token, or their variables: a key or an identity signs; leave one of them out")
+	if f.key != "" && (f.identityToken != "" || f.login) || f.identityToken != "" && f.login {
+		return nil, step.Usagef("--key, --identity-token and --login, or their variables: one of them signs; leave the others out")
 	}
 	if (f.signingConfig == "") != (f.trustedRoot == "") {
 		return nil, step.Usagef("--signing-config and --trusted-root belong together: give both")
@@ -78,6 +85,12 @@ func (a *app) signer(ctx context.Context, f signerFlags, make bool) (*attest.Sig
 		}
 	}
 	token := a.token(f.identityToken)
+	if f.login {
+		var err error
+		if token, err = a.login(f, services); err != nil {
+			return nil, err
+		}
+	}
 	if f.key == "" && token != nil && services != nil {
 		return attest.NewIdentitySigner(ctx, services, token)
 	}
@@ -85,7 +98,7 @@ func (a *app) signer(ctx context.Context, f signerFlags, make bool) (*attest.Sig
 		return nil, step.Usagef("--identity-token needs a certificate authority: give --signing-config and --trusted-root")
 	}
 	if f.key == "" && services != nil {
-		return nil, step.Usagef("a signing configuration, and nobody who signs: give --identity-token, or --key\n" +
+		return nil, step.Usagef("a signing configuration, and nobody who signs: give --identity-token, --login, or --key\n" +
 			"  fix: in a GitHub job, let the job have the permission id-token: write")
 	}
 	if f.key == "" {
@@ -103,8 +116,22 @@ func (a *app) signer(ctx context.Context, f signerFlags, make bool) (*attest.Sig
 	return s.With(services), nil
 }
 
-// audience is whom identity tokens are for: Sigstore's certificate authorities.
-const audience = "sigstore"
+// login is where tokens come from when a person logs in.
+func (a *app) login(f signerFlags, services *attest.Services) (attest.Token, error) {
+	if services == nil {
+		return nil, step.Usagef("--login needs a certificate authority and an OIDC provider: give --signing-config and --trusted-root")
+	}
+	if a.host.GitHub.Token != "" {
+		return nil, step.Usagef("--login: nobody is there to log in, and this job of GitHub has a token of its own\n  fix: leave it out, or unset PATHS_LOGIN")
+	}
+	ask := f.ask
+	if ask == nil {
+		ask = func(text string) { fmt.Fprintln(a.stderr, clean(text)) }
+	}
+	return services.Login(func(page, code string) {
+		ask(fmt.Sprintf("to sign, open %s and approve the code %s", page, code))
+	})
+}
 
 // token is where identity tokens come from; nil for nowhere.
 func (a *app) token(file string) attest.Token {
@@ -120,7 +147,7 @@ func (a *app) token(file string) attest.Token {
 		}
 	case a.host.GitHub.Token != "":
 		return func(ctx context.Context) (string, error) {
-			t, err := a.host.GitHub.IdentityToken(ctx, a.transport(), audience)
+			t, err := a.host.GitHub.IdentityToken(ctx, a.transport(), attest.Audience)
 			if err != nil {
 				return "", fmt.Errorf("ask GitHub for an identity token: %w", err)
 			}

@@ -63,6 +63,7 @@ func heavy() []struct{ library, owners string } {
 		{"github.com/sigstore/sigstore-go", "attest/..."},
 		{"github.com/sigstore/sigstore/pkg/signature/kms", "attest/..."},
 		{"github.com/hashicorp/vault", "attest/..."},
+		{"github.com/coreos/go-oidc", "attest/..."},
 		{"github.com/slsa-framework/slsa-verifier/v2", "attest/legacy/..."},
 		{"github.com/google/ko", "steps/build/..."},
 		{"github.com/landlock-lsm/go-landlock", "run/fence/..."},

@@ -33,6 +33,8 @@ type Host struct {
 	SigningConfig     string
 	TrustedRoot       string
 	IdentityTokenFile string
+	// Login is true if a person logs in to sign: PATHS_LOGIN=device.
+	Login bool
 	// GitHub is where identity tokens come from in a job of GitHub Actions.
 	GitHub GitHub
 	// Terminal is true if progress may be drawn, Color if it may be coloured.
@@ -87,6 +89,13 @@ func CLI() (Host, error) {
 		h.Dagger = true
 	default:
 		return Host{}, fmt.Errorf("PATHS_HOST is %.40q: unset it, or set it to %s", v, provenance.HostDagger)
+	}
+	switch v := os.Getenv("PATHS_LOGIN"); v {
+	case "":
+	case "device":
+		h.Login = true
+	default:
+		return Host{}, fmt.Errorf("PATHS_LOGIN is %.40q: unset it, or set it to device", v)
 	}
 	if h.Connect, err = connections(os.Getenv("PATHS_CONNECT")); err != nil {
 		return Host{}, err
