@@ -16,11 +16,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/internal/regtest"
 )
 
@@ -187,7 +190,6 @@ func readText(t *testing.T, file string) string {
 // token that it takes is nowhere.
 func TestVaultShip(t *testing.T) {
 	w := newVaultWorld(t)
-	verifiers := os.Getenv("PATHS_VERIFIERS")
 	if _, err := os.Stat(filepath.Join(w.home, "keys", "attester.key")); err == nil {
 		t.Error("key init made a private key for the attester, who has one in Vault")
 	}
@@ -199,63 +201,70 @@ func TestVaultShip(t *testing.T) {
 	verified.says(t, "verify", 0)
 	w.keptSecret(t, "output of verify", []byte(verified.stdout+verified.stderr))
 
-	right, wrong := w.export(t, "orders.pub"), filepath.Join(w.home, "keys", "verifier.pub")
+	right := w.export(t, "orders.pub")
 	if readText(t, right) != readText(t, filepath.Join(w.home, "keys", "attester.pub")) {
 		t.Error("key export and key init write another public key")
 	}
-	provenance := []string{"verify-attestation", "--type", "slsaprovenance1"}
+	stranger := t.TempDir()
+	if _, err := attest.CreateKey(stranger, "stranger", nil); err != nil {
+		t.Fatal(err)
+	}
+	verifiers := os.Getenv("PATHS_VERIFIERS")
 	for name, args := range map[string][]string{
-		"cosign2 provenance": append(provenance, "--new-bundle-format"),
-		"cosign3 provenance": provenance,
-		"cosign2 signature":  {"verify"},
+		"cosign2 provenance": {"verify-attestation", "--type", "slsaprovenance1", "--new-bundle-format"},
+		"cosign3 provenance": {"verify-attestation", "--type", "slsaprovenance1"},
+		"cosign2 signature":  {"verify", "--new-bundle-format=false"}, // the tag's
 		"cosign3 signature":  {"verify"},
 	} {
 		version, _, _ := strings.Cut(name, " ")
-		check := func(key string) error {
-			args := append(args, "--key", key, "--insecure-ignore-tlog", "--allow-http-registry", ref)
-			out, err := exec.Command(filepath.Join(verifiers, version), args...).CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("%w\n%s", err, out)
-			}
-			return nil
+		check := func(key string) ([]byte, error) {
+			args := append(slices.Clone(args), "--key", key, "--insecure-ignore-tlog", "--allow-http-registry",
+				"--trusted-root", filepath.Join(os.Getenv("PATHS_SIGSTORE"), "trusted_root.json"), ref)
+			return exec.Command(filepath.Join(verifiers, version), args...).CombinedOutput()
 		}
-		if err := check(right); err != nil {
-			t.Errorf("%s: %v", name, err)
+		if out, err := check(right); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
 		}
-		if check(wrong) == nil {
-			t.Errorf("%s: accepts another key, so its word means nothing", name)
+		if out, err := check(filepath.Join(stranger, "stranger.pub")); err == nil {
+			t.Errorf("%s: accepts another key, so its word means nothing\n%s", name, out)
 		}
 	}
 
 	// Nothing has changed, so nothing is signed: Vault need not even sign.
 	signs := w.before(t, nil)
 	w.ship(t, reg.Repo("hello")+":v1").says(t, "ship again", 0)
-	if n := signs.Load(); n != 0 {
+	if n := signs.begun.Load(); n != 0 {
 		t.Errorf("shipped again, %d things were signed", n)
 	}
 
-	files := 0
+	files, evidence := 0, 0
 	for _, dir := range []string{w.home, w.src} {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || !d.Type().IsRegular() {
 				return err
 			}
 			files++
-			w.keptSecret(t, "file "+path, []byte(readText(t, path)))
+			text := []byte(readText(t, path))
+			w.keptSecret(t, "file "+path, text)
+			var bundle struct{ DSSEEnvelope struct{ Payload []byte } }
+			if json.Unmarshal(text, &bundle) == nil && bundle.DSSEEnvelope.Payload != nil {
+				evidence++
+				w.keptSecret(t, "evidence in "+path, bundle.DSSEEnvelope.Payload)
+			}
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if files < 50 {
-		t.Errorf("only %d files were looked through", files)
+	if files < 50 || evidence < 7 {
+		t.Errorf("only %d files and %d pieces of evidence were looked through", files, evidence)
 	}
 }
 
 // before puts a proxy before Vault, and counts what is signed; at says what happens
 // before one is.
-func (w *vaultWorld) before(t *testing.T, at func(n int64)) *atomic.Int64 {
+func (w *vaultWorld) before(t *testing.T, at func(n int64)) *signs {
 	t.Helper()
 	to, err := url.Parse(w.addr)
 	if err != nil {
@@ -263,19 +272,23 @@ func (w *vaultWorld) before(t *testing.T, at func(n int64)) *atomic.Int64 {
 	}
 	proxy := httputil.NewSingleHostReverseProxy(to)
 	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
-	var n atomic.Int64
+	n := &signs{}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/v1/transit/sign/") {
-			if i := n.Add(1); at != nil {
+			if i := n.begun.Add(1); at != nil {
 				at(i)
 			}
+			defer n.ended.Add(1)
 		}
 		proxy.ServeHTTP(rw, r)
 	}))
 	t.Cleanup(server.Close)
 	t.Setenv("VAULT_ADDR", server.URL)
-	return &n
+	return n
 }
+
+// signs counts requests for signatures.
+type signs struct{ begun, ended atomic.Int64 }
 
 // TestVaultProducer: code of the service can't reach the token, which it reaches where
 // nothing fences it.
@@ -426,15 +439,34 @@ func TestVaultStopped(t *testing.T) {
 	backup := w.do(t, http.MethodGet, "transit/backup/orders", nil)["backup"]
 	reg := regtest.New(t)
 	to := reg.Repo("hello") + ":v1"
-	w.before(t, func(n int64) {
-		if n == 4 {
+	// Three are signed and kept; the others are on their way when Vault ends.
+	down := make(chan struct{})
+	var first *signs
+	first = w.before(t, func(n int64) {
+		switch {
+		case n == 4:
+			for first.ended.Load() < 3 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			time.Sleep(300 * time.Millisecond) // until they are kept
 			w.stop()
+			close(down)
+		case n > 4:
+			<-down
 		}
 	})
 	w.ship(t, to).says(t, "ship", 1, vaultKey, "does not answer", "fix: start Vault")
 	if n := regtest.Count(reg.Requests(), http.MethodPut, "/manifests/v1"); n != 0 {
 		t.Error("the tag is there before the evidence")
 	}
+	kept := func() int {
+		files, err := filepath.Glob(filepath.Join(w.home, "cache", "attest", "bundles", "*.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	before := kept()
 	runProcess(t, w.home, "attest", "resume").says(t, "resume while it is down", 1, "does not answer")
 
 	again := startVault(t)
@@ -442,10 +474,10 @@ func TestVaultStopped(t *testing.T) {
 	t.Setenv("VAULT_ADDR", again.addr)
 	w.vault = again
 	w.as(t, again.token(t, "attester", mayRead+maySign))
-	signs := w.before(t, nil)
+	rest := w.before(t, nil)
 	runProcess(t, w.home, "attest", "resume").says(t, "resume", 0)
-	if n := signs.Load(); n == 0 || n > 5 {
-		t.Errorf("%d signatures were made on the way back: some were there, and some were not", n)
+	if n := int(rest.begun.Load()); before != 3 || n != kept()-before {
+		t.Errorf("%d signatures were kept, %d made on the way back, and %d are there", before, n, kept())
 	}
 	runProcess(t, w.home, "verify", to, "--policy", "microservice").says(t, "verify", 0)
 }
