@@ -157,6 +157,12 @@ func TestTrustLogin(t *testing.T) {
 			t.Errorf("%s: the tag is there, without evidence", name)
 		}
 	}
+
+	// What was left pending is ended by whoever logs in, here by a flag.
+	t.Setenv("PATHS_LOGIN", "")
+	r, _ = w.login(t, []string{"approve"}, "attest", "resume", "--login")
+	r.says(t, "resume", 0)
+	runProcess(t, w.home, "verify", reg.Repo("denied")+":v1").says(t, "verify what was resumed", 0)
 }
 
 // TestTrustLoginRefused: a login is for people, and for nobody else's token or key.
