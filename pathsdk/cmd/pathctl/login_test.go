@@ -158,11 +158,16 @@ func TestTrustLogin(t *testing.T) {
 		}
 	}
 
-	// What was left pending is ended by whoever logs in, here by a flag.
+	// What a log left pending is ended by whoever logs in, here by a flag.
+	w.run(t, "stop", "rekor")
+	t.Cleanup(func() { w.run(t, "start", "rekor") })
+	r, _ = w.login(t, []string{"approve"}, ship("pending")...)
+	r.says(t, "ship without a log", 1, "transparency log", "attest resume")
+	w.run(t, "start", "rekor")
 	t.Setenv("PATHS_LOGIN", "")
 	r, _ = w.login(t, []string{"approve"}, "attest", "resume", "--login")
 	r.says(t, "resume", 0)
-	runProcess(t, w.home, "verify", reg.Repo("denied")+":v1").says(t, "verify what was resumed", 0)
+	runProcess(t, w.home, "verify", reg.Repo("pending")+":v1").says(t, "verify what was resumed", 0)
 }
 
 // TestTrustLoginRefused: a login is for people, and for nobody else's token or key.
