@@ -1,8 +1,9 @@
 #!/bin/sh
-# Runs the end-to-end tests of signing by identity: a Sigstore on loopback, three
-# kinds of registries, and cosign 2 and 3 as other verifiers. All are real, and built
-# from their Go modules once for each version; docker-registry is Debian's. E2E
-# chooses tests by a regular expression. What was started is stopped.
+# Runs the end-to-end tests of signing by identity, a job's or that of a person who logs
+# in: a Sigstore on loopback, three kinds of registries, and cosign 2 and 3 as other
+# verifiers. All are real, and built from their Go modules once for each version;
+# docker-registry is Debian's. E2E chooses tests by a regular expression. What was
+# started is stopped.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD

@@ -38,11 +38,15 @@ func fulcioConfig(c *config) string {
     issuer-url: %[1]s/kubernetes
     client-id: sigstore
     type: kubernetes
+  %[1]s/people:
+    issuer-url: %[1]s/people
+    client-id: sigstore
+    type: email
 `, c.url("issuer"))
 }
 
-// serveIssuer is the OIDC issuer: OpenID Connect Discovery 1.0 and its keys, twice,
-// since GitHub and Kubernetes are two issuers.
+// serveIssuer is the OIDC issuer: OpenID Connect Discovery 1.0 and its keys, three times,
+// since GitHub, Kubernetes and where people log in are three issuers.
 func serveIssuer(ctx context.Context, c *config) error {
 	key, err := readKey(c, "issuer")
 	if err != nil {
@@ -58,14 +62,18 @@ func serveIssuer(ctx context.Context, c *config) error {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(v)
 	}
-	for _, path := range []string{githubPath, kubernetesPath} {
+	for _, path := range []string{githubPath, kubernetesPath, peoplePath} {
 		issuer := c.url("issuer") + path
 		mux.HandleFunc("GET "+path+discoveryPath, func(w http.ResponseWriter, _ *http.Request) {
-			answer(w, map[string]any{
+			about := map[string]any{
 				"issuer": issuer, "jwks_uri": issuer + keysPath,
 				"response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"},
 				"id_token_signing_alg_values_supported": []string{string(jose.ES256)},
-			})
+			}
+			if path == peoplePath {
+				about["device_authorization_endpoint"], about["token_endpoint"] = c.url("issuer")+askPath, c.url("issuer")+exchangePath
+			}
+			answer(w, about)
 		})
 		mux.HandleFunc("GET "+path+keysPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, keys) })
 	}
@@ -85,6 +93,8 @@ func serveIssuer(ctx context.Context, c *config) error {
 		}
 		answer(w, map[string]string{"value": token})
 	})
+	people := &devices{asked: map[string]*login{}, mint: func(o tokenOptions) (string, error) { return mint(c, o) }}
+	people.register(mux, c.url("issuer")+devicePath, answer)
 	server := &http.Server{Addr: "127.0.0.1:" + strconv.Itoa(c.Ports["issuer"]), Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		<-ctx.Done()
@@ -102,23 +112,24 @@ type tokenOptions struct {
 	repository, workflow, ref string
 	sha, run, runner          string
 	namespace, account        string
+	email                     string
 	life                      time.Duration
 	out                       string
 }
 
 func defaults() tokenOptions {
 	return tokenOptions{
-		shape: "github", audience: "sigstore",
+		shape: "github", audience: audience,
 		repository: "acme/orders", ref: "refs/heads/main", sha: strings.Repeat("a", 40), run: "1", runner: "github-hosted",
 		workflow:  "acme/orders/.github/workflows/attest.yaml@refs/heads/main",
-		namespace: "paths-signing", account: "attester", life: 10 * time.Minute,
+		namespace: "paths-signing", account: "attester", email: "dev@example.com", life: 10 * time.Minute,
 	}
 }
 
 func printToken(c *config, args []string) error {
 	o := defaults()
 	f := flag.NewFlagSet("sigstore token", flag.ContinueOnError)
-	f.StringVar(&o.shape, "shape", o.shape, "github or kubernetes")
+	f.StringVar(&o.shape, "shape", o.shape, "github, kubernetes or email")
 	f.StringVar(&o.audience, "audience", o.audience, "whom the token is for")
 	f.StringVar(&o.repository, "repository", o.repository, "github: OWNER/NAME")
 	f.StringVar(&o.workflow, "workflow", o.workflow, "github: job_workflow_ref")
@@ -128,6 +139,7 @@ func printToken(c *config, args []string) error {
 	f.StringVar(&o.runner, "runner", o.runner, "github: runner_environment")
 	f.StringVar(&o.namespace, "namespace", o.namespace, "kubernetes: namespace")
 	f.StringVar(&o.account, "account", o.account, "kubernetes: service account")
+	f.StringVar(&o.email, "email", o.email, "email: the person's address")
 	f.DurationVar(&o.life, "life", o.life, "how long it is valid; negative for one of the past")
 	f.StringVar(&o.out, "out", o.out, "file to write it to, in place of standard output")
 	if err := f.Parse(args); err != nil {
@@ -178,8 +190,10 @@ func mint(c *config, o tokenOptions) (string, error) {
 			"namespace": o.namespace, "serviceaccount": map[string]string{"name": o.account, "uid": "7e2a1c0a-0000-4000-8000-000000000001"},
 			"pod": map[string]string{"name": "attest", "uid": "7e2a1c0a-0000-4000-8000-000000000002"},
 		}
+	case "email":
+		claims["iss"], claims["sub"], claims["email"], claims["email_verified"] = c.url("issuer")+peoplePath, "person:"+o.email, o.email, true
 	default:
-		return "", fmt.Errorf("-shape %q is neither github nor kubernetes", o.shape)
+		return "", fmt.Errorf("-shape %q is none of github, kubernetes and email", o.shape)
 	}
 	return jwt.Signed(signer).Claims(claims).Serialize()
 }

@@ -1,7 +1,8 @@
 // Sigstore gives this machine a Sigstore of its own, for tests: a certificate
 // authority (Fulcio), a transparency log (Rekor v2), a timestamp authority, and an
-// OIDC issuer whose tokens are shaped as GitHub's and Kubernetes' are. The services
-// are the real ones, built from their Go modules; they listen on loopback.
+// OIDC issuer whose tokens are shaped as GitHub's and Kubernetes' are, and at which people
+// log in. The services are the real ones, built from their Go modules; they listen on
+// loopback.
 package main
 
 import (
@@ -22,7 +23,8 @@ const usage = `usage: sigstore VERB
   start NAME                 start one service: issuer, fulcio, rekor, rekor-front, tsa
   stop NAME                  stop one service
   token [FLAGS]              print an identity token; sigstore token -help lists the flags
-  signer                     print the entry of a trust root for the identity in those tokens
+  signer [person]            print the entry of a trust root for the identity in those tokens,
+                             or for dev@example.com, who logs in
   verify [FLAGS] BUNDLE...   verify bundles with sigstore-go alone
 
 State is in PATHS_SIGSTORE, or ~/.cache/paths-sigstore.
@@ -74,8 +76,10 @@ func run(ctx context.Context, args []string) error {
 	case verb == "token":
 		return printToken(c, args)
 	case verb == "signer" && len(args) == 0:
-		fmt.Printf("  - name: ci\n    roles: [attester]\n    maxTier: observed\n    maxBuildLevel: 1\n    identity:\n"+
-			"      trustedRoot: %s\n      issuer: %s\n      subject: https://github.com/%s\n", c.path("trusted_root.json"), c.url("issuer")+githubPath, defaults().workflow)
+		printSigner(c, "ci", githubPath, "https://github.com/"+defaults().workflow)
+		return nil
+	case verb == "signer" && len(args) == 1 && args[0] == "person":
+		printSigner(c, "person", peoplePath, defaults().email)
 		return nil
 	case verb == "verify":
 		return verifyBundles(c, args)
@@ -87,6 +91,12 @@ func run(ctx context.Context, args []string) error {
 		return serveTSA(ctx, c)
 	}
 	return errUsage
+}
+
+// printSigner prints an attester of a trust root.
+func printSigner(c *config, name, issuer, subject string) {
+	fmt.Printf("  - name: %s\n    roles: [attester]\n    maxTier: observed\n    maxBuildLevel: 1\n    identity:\n"+
+		"      trustedRoot: %s\n      issuer: %s\n      subject: %s\n", name, c.path("trusted_root.json"), c.url("issuer")+issuer, subject)
 }
 
 // up starts what does not run. It may be called at any time.

@@ -53,7 +53,7 @@ func writeTrust(c *config) error {
 	any := root.ServiceConfiguration{Selector: prototrustroot.ServiceSelector_ANY}
 	signing, err := root.NewSigningConfig(root.SigningConfigMediaType02,
 		[]root.Service{service("fulcio", "", 1)},
-		[]root.Service{service("issuer", githubPath, 1)},
+		[]root.Service{service("issuer", peoplePath, 1)},
 		[]root.Service{service("rekor", "", 2)}, any,
 		[]root.Service{service("tsa", "/api/v1/timestamp", 1)}, any)
 	if err != nil {

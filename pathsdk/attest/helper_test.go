@@ -1,6 +1,7 @@
 package attest_test
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -29,12 +30,12 @@ const helperHome = "ATTEST_TEST_HOME"
 // keys.
 func TestMain(m *testing.M) {
 	if home := os.Getenv(helperHome); home != "" {
-		made, err := attest.InitHome(home, nil)
+		made, err := attest.InitHome(home, nil, nil)
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
-		s, err := attest.LoadSigner(filepath.Join(home, attest.AttesterKey), nil)
+		s, err := attest.LoadSigner(context.Background(), filepath.Join(home, attest.AttesterKey), nil)
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -52,7 +53,7 @@ var created = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 func home(t testing.TB) (attester, verifier *attest.Signer, trust *attest.Trust) {
 	t.Helper()
 	dir := t.TempDir()
-	if _, err := attest.InitHome(dir, nil); err != nil {
+	if _, err := attest.InitHome(dir, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	trust, err := attest.LoadTrust(filepath.Join(dir, attest.TrustFile))
@@ -64,7 +65,7 @@ func home(t testing.TB) (attester, verifier *attest.Signer, trust *attest.Trust)
 
 func load(t testing.TB, path string) *attest.Signer {
 	t.Helper()
-	s, err := attest.LoadSigner(path, nil)
+	s, err := attest.LoadSigner(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,13 +2,12 @@ package attest
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -24,7 +23,9 @@ import (
 )
 
 const (
-	maxKeyFile = 64 << 10
+	maxKeyFile   = 64 << 10
+	keySuffix    = ".key"
+	publicSuffix = ".pub"
 	// tempPattern names files before they get their name.
 	tempPattern = ".new-*"
 	pemPlain    = "PRIVATE KEY"
@@ -67,7 +68,7 @@ func CreateKey(dir, name string, passphrase Passphrase) (bool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, fmt.Errorf("create folder for keys: %w", err)
 	}
-	keyPath, pubPath := filepath.Join(dir, name+".key"), filepath.Join(dir, name+".pub")
+	keyPath, pubPath := filepath.Join(dir, name+keySuffix), filepath.Join(dir, name+publicSuffix)
 	if _, err := os.Lstat(keyPath); err == nil {
 		return false, completePair(keyPath, pubPath, passphrase)
 	}
@@ -102,19 +103,19 @@ func completePair(keyPath, pubPath string, passphrase Passphrase) error {
 	if _, err := os.Lstat(pubPath); err == nil {
 		return nil
 	}
-	s, err := LoadSigner(keyPath, passphrase)
+	pair, err := loadFile(keyPath, passphrase)
 	if err != nil {
-		return fmt.Errorf("%s is missing, and can't be made again: %w", pubPath, err)
+		return fmt.Errorf("%s is missing, and can't be made again: key %s: %w", pubPath, keyPath, err)
 	}
-	return writePublic(pubPath, s.Public())
+	return writePublic(pubPath, pair.public)
 }
 
 func writePublic(path string, pub crypto.PublicKey) error {
-	der, err := x509.MarshalPKIXPublicKey(pub)
+	text, err := publicPEM(pub)
 	if err != nil {
-		return fmt.Errorf("encode public key: %w", err)
+		return err
 	}
-	tmp, err := writeTemp(filepath.Dir(path), pem.EncodeToMemory(&pem.Block{Type: pemPublic, Bytes: der}), 0o644)
+	tmp, err := writeTemp(filepath.Dir(path), text, 0o644)
 	if err != nil {
 		return fmt.Errorf("write public key: %w", err)
 	}
@@ -147,31 +148,41 @@ func encodeKey(priv *ecdsa.PrivateKey, passphrase Passphrase) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemSealed, Bytes: sealed}), nil
 }
 
-// LoadSigner reads a private key that CreateKey or cosign made. It refuses a
-// file that others than its owner may read. passphrase may be nil if the key is
-// not encrypted.
-func LoadSigner(path string, passphrase Passphrase) (*Signer, error) {
+// LoadSigner reads a private key that CreateKey or cosign made, from a file that only
+// its owner can read; passphrase may be nil if it is not encrypted. Or it asks the KMS
+// that a URI names, such as hashivault://NAME: then the private key stays there.
+func LoadSigner(ctx context.Context, key string, passphrase Passphrase) (*Signer, error) {
+	var pair keypair
+	var err error
+	if inKMS(key) {
+		pair, err = loadKMS(ctx, key)
+	} else {
+		pair, err = loadFile(key, passphrase)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", key, err)
+	}
+	return &Signer{pair: pair, id: pair.hint}, nil
+}
+
+func loadFile(path string, passphrase Passphrase) (keypair, error) {
 	b, err := readPrivate(path)
 	if err != nil {
-		return nil, fmt.Errorf("key: %w", err)
+		return keypair{}, err
 	}
 	der, err := decodeKey(path, b, passphrase)
 	if err != nil {
-		return nil, fmt.Errorf("key %s: %w", path, err)
+		return keypair{}, err
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, fmt.Errorf("key %s: not PKCS #8: %w", path, err)
+		return keypair{}, fmt.Errorf("not PKCS #8: %w", err)
 	}
 	key, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok || key.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("key %s: want an ECDSA P-256 key; make one with: pathctl key init", path)
+		return keypair{}, fmt.Errorf("%w\n  fix: make one with: pathctl key init", errNotP256)
 	}
-	hint, err := hintOf(&key.PublicKey)
-	if err != nil {
-		return nil, fmt.Errorf("key %s: %w", path, err)
-	}
-	return &Signer{pair: keypair{key, hint}, id: hint}, nil
+	return inProcess(key)
 }
 
 func decodeKey(path string, b []byte, passphrase Passphrase) ([]byte, error) {
@@ -197,15 +208,6 @@ func decodeKey(path string, b []byte, passphrase Passphrase) ([]byte, error) {
 		return der, nil
 	}
 	return nil, fmt.Errorf("PEM type %.60q is not supported", block.Type)
-}
-
-func hintOf(pub crypto.PublicKey) (string, error) {
-	der, err := x509.MarshalPKIXPublicKey(pub)
-	if err != nil {
-		return "", fmt.Errorf("encode public key: %w", err)
-	}
-	sum := sha256.Sum256(der)
-	return base64.StdEncoding.EncodeToString(sum[:]), nil
 }
 
 // readPrivate reads a small regular file that only its owner can read.

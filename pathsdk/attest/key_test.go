@@ -124,14 +124,14 @@ func TestInitHomeConcurrently(t *testing.T) {
 			t.Errorf("%s: public key does not fit: %v", name, err)
 		}
 	}
-	if made, err := attest.InitHome(home, nil); made || err != nil {
+	if made, err := attest.InitHome(home, nil, nil); made || err != nil {
 		t.Errorf("a further call: %v, %v", made, err)
 	}
 }
 
 func TestInitHomeKeepsTrustRoot(t *testing.T) {
 	home := t.TempDir()
-	if _, err := attest.InitHome(home, nil); err != nil {
+	if _, err := attest.InitHome(home, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(home, attest.TrustFile)
@@ -143,13 +143,13 @@ func TestInitHomeKeepsTrustRoot(t *testing.T) {
 	if err := os.WriteFile(path, edited, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if made, err := attest.InitHome(home, nil); made || err != nil {
+	if made, err := attest.InitHome(home, nil, nil); made || err != nil {
 		t.Fatalf("%v, %v", made, err)
 	}
 	if now, _ := os.ReadFile(path); !bytes.Equal(now, edited) {
 		t.Error("an edited trust root was replaced")
 	}
-	if _, err := attest.InitHome("", nil); !errors.Is(err, step.ErrUsage) {
+	if _, err := attest.InitHome("", nil, nil); !errors.Is(err, step.ErrUsage) {
 		t.Errorf("empty home: %v", err)
 	}
 }
@@ -172,7 +172,7 @@ func TestEncryptedKeys(t *testing.T) {
 	if err != nil {
 		t.Fatalf("cosign: %v", err)
 	}
-	ours, err := attest.LoadSigner(path, secret("open sesame"))
+	ours, err := attest.LoadSigner(t.Context(), path, secret("open sesame"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestEncryptedKeys(t *testing.T) {
 	if err := os.WriteFile(other, kb.PrivateBytes, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := attest.LoadSigner(other, secret("pw"))
+	s, err := attest.LoadSigner(t.Context(), other, secret("pw"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestEncryptedKeys(t *testing.T) {
 		"none": nil, "wrong": secret("close"), "empty": secret(""),
 		"broken": func() ([]byte, error) { return nil, errors.New("no passphrase today") },
 	} {
-		if _, err := attest.LoadSigner(path, p); err == nil {
+		if _, err := attest.LoadSigner(t.Context(), path, p); err == nil {
 			t.Errorf("%s passphrase opened the key", name)
 		}
 	}
@@ -294,13 +294,13 @@ MIG2AgEAMBAGByqGSM49AgEGBSuBBAAiBIGeMIGbAgEBBDAnY1F6sNSA9C4Ck3mz
 			if err := os.Chmod(path, tt.mode); err != nil {
 				t.Fatal(err)
 			}
-			_, err := attest.LoadSigner(path, secret("x"))
+			_, err := attest.LoadSigner(t.Context(), path, secret("x"))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
 	}
-	if _, err := attest.LoadSigner(dir, nil); err == nil {
+	if _, err := attest.LoadSigner(t.Context(), dir, nil); err == nil {
 		t.Error("a folder was read as a key")
 	}
 }

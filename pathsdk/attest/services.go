@@ -39,6 +39,8 @@ type Services struct {
 	timestamps []*sign.TimestampAuthority
 	logs       []sign.Transparency
 	trusted    *root.TrustedRoot
+	provider   string // OIDC issuer at which people log in; empty without one
+	transport  http.RoundTripper
 }
 
 // LoadServices reads which services to ask, from Sigstore's SigningConfig v0.2, and
@@ -55,7 +57,7 @@ func LoadServices(signingConfig, trustedRoot string, transport http.RoundTripper
 	if text, err = readFile(trustedRoot, maxConfig); err != nil {
 		return nil, fmt.Errorf("trusted root: %w", err)
 	}
-	v := &Services{}
+	v := &Services{transport: transport}
 	if v.trusted, err = root.NewTrustedRootFromJSON(text); err != nil {
 		return nil, step.Usagef("trusted root %s: %w", trustedRoot, err)
 	}
@@ -74,6 +76,13 @@ func (v *Services) choose(config *root.SigningConfig, transport http.RoundTrippe
 			return fmt.Errorf("certificate authority: %w", err)
 		}
 		v.fulcio = sign.NewFulcio(&sign.FulcioOptions{BaseURL: s.URL, Timeout: asking, Transport: retrying(transport)})
+	}
+	if urls := config.OIDCProviderURLs(); len(urls) > 0 {
+		s, err := root.SelectService(urls, []uint32{1}, now)
+		if err != nil {
+			return fmt.Errorf("OIDC provider: %w", err)
+		}
+		v.provider = s.URL
 	}
 	if urls := config.TimestampAuthorityURLs(); len(urls) > 0 {
 		chosen, err := root.SelectServices(urls, config.TimestampAuthorityURLsConfig(), sign.TimestampAuthorityAPIVersions, now)
@@ -144,12 +153,12 @@ func NewIdentitySigner(ctx context.Context, v *Services, token Token) (*Signer, 
 	if err != nil {
 		return nil, fmt.Errorf("generate key: %w", err)
 	}
-	hint, err := hintOf(&key.PublicKey)
+	pair, err := inProcess(key)
 	if err != nil {
 		return nil, err
 	}
 	return &Signer{
-		pair: keypair{key, hint}, id: who.id(), services: v,
+		pair: pair, id: who.id(), services: v,
 		identity: &certificates{fulcio: v.fulcio, token: token, issuer: who.Issuer},
 	}, nil
 }

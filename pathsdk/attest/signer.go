@@ -16,8 +16,8 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 )
 
-// Signer signs statements: with a private key, or in the name of an identity with a
-// key that lives as long as the process. It may be used by several goroutines.
+// Signer signs statements: with a private key, in a file or a KMS, or in the name of an
+// identity with a key that lives as long as the process. It may be used by several goroutines.
 type Signer struct {
 	pair sign.Keypair
 	id   string
@@ -34,6 +34,9 @@ func (s *Signer) ID() string { return s.id }
 
 // Public returns the public key.
 func (s *Signer) Public() crypto.PublicKey { return s.pair.GetPublicKey() }
+
+// PublicPEM returns the public key in PEM, as trust roots and cosign take it.
+func (s *Signer) PublicPEM() ([]byte, error) { return publicPEM(s.Public()) }
 
 // ByIdentity says that the signer is known by its certificates, not by a key.
 func (s *Signer) ByIdentity() bool { return s.identity != nil }

@@ -137,6 +137,9 @@ func ParseTrust(b []byte, read func(path string) ([]byte, error)) (*Trust, error
 			}
 			continue
 		}
+		if inKMS(s.Key) {
+			return nil, step.Usagef("signer %s: key %s: a verifier asks no KMS\n  fix: pathctl key export %s --out FILE, and name that file", s.Name, s.Key, s.Key)
+		}
 		text, err := read(s.Key)
 		if err != nil {
 			return nil, fmt.Errorf("signer %s: key: %w", s.Name, err)

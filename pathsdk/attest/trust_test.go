@@ -92,7 +92,7 @@ func TestLoadTrust(t *testing.T) {
 	if _, err := attest.LoadTrust(filepath.Join(dir, "trust.yaml")); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "pathctl key init") {
 		t.Errorf("missing: %v", err)
 	}
-	if _, err := attest.InitHome(dir, nil); err != nil {
+	if _, err := attest.InitHome(dir, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	// Keys are found beside the file, wherever the process stands.

@@ -12,11 +12,11 @@ import (
 // events, and they cross processes as JSON lines.
 type Event struct {
 	Time time.Time `json:"time"`
-	// Kind is start, log or finish.
+	// Kind is start, log, finish, or ask: something that a person has to do.
 	Kind string `json:"kind"`
 	Node string `json:"node"`
 	Zone string `json:"zone,omitempty"`
-	// Text is a log line, or the error of a node that failed.
+	// Text is a log line, what is asked for, or the error of a node that failed.
 	Text string `json:"text,omitempty"`
 	// Result of a finish: passed, failed, cached or cancelled.
 	Result  string        `json:"result,omitempty"`

@@ -52,6 +52,8 @@ place with the evidence attached. It never runs code of the service.
 
 What only the producer could know, such as test results, is signed as reported.`,
 		Example: `  pathctl attest --from ./fetch --from ./build --from ./publish --to registry.example.com/team/
+  pathctl attest --from ./fetch --from ./build --from ./publish --to registry.example.com/team/ --login \
+      --signing-config signing_config.json --trusted-root trusted_root.json
   pathctl attest --staging ./staging --image sha256:… --claims sha256:… \
       --run .paths/run.json --to registry.example.com/team/orders:v1`,
 		Args: usageArgs(cobra.NoArgs),
@@ -196,6 +198,9 @@ func (a *app) attest(ctx context.Context, f *attestFlags, overrides map[string]s
 	}
 	start := time.Now()
 	observe(run.Event{Kind: "start", Node: "sign", Zone: string(step.ZoneAttest), Time: start})
+	f.signer.ask = func(text string) {
+		observe(run.Event{Kind: "ask", Node: "sign", Zone: string(step.ZoneAttest), Time: time.Now(), Text: text})
+	}
 	signing, span := telemetry.Task(ctx, "sign", r.ID(), string(step.ZoneAttest))
 	res, fresh, err := a.signAll(signing, f, to, created, records)
 	telemetry.End(span, true, err)
@@ -363,7 +368,7 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 	if err != nil {
 		return res, 0, err
 	}
-	signer, err := a.signer(ctx, f.signer.fill(a.host), attest.AttesterKey, true)
+	signer, err := a.signer(ctx, f.signer, true)
 	if err != nil {
 		return res, 0, err
 	}

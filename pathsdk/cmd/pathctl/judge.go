@@ -67,7 +67,7 @@ func (a *app) newJudge(ctx context.Context, f *verifyFlags) (*judge, error) {
 		}
 	}
 	if f.attest {
-		if j.signer, err = a.signer(ctx, f.signer, attest.VerifierKey, false); err != nil {
+		if j.signer, err = a.signer(ctx, f.signer, false); err != nil {
 			return nil, err
 		}
 	}

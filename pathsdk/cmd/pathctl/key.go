@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -13,26 +14,35 @@ import (
 func newKey(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "Make the local key pairs and the trust root",
+		Short: "Make the local key pairs and the trust root; read a public key",
 	}
+	cmd.AddCommand(newKeyInit(a), newKeyExport(a))
+	return cmd
+}
+
+func newKeyInit(a *app) *cobra.Command {
 	var passphraseFile string
-	initKeys := &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a key pair for the attester, one for the verifier, and a trust root",
 		Long: `Init makes what is missing and changes nothing that exists. With a passphrase
-file the private keys are encrypted, in the form that cosign reads.`,
+file the private keys are encrypted, in the form that cosign reads.
+
+PATHS_ATTESTER_KEY and PATHS_VERIFIER_KEY name keys that are elsewhere, in a file or
+in a KMS: of these only the public key is written, for the trust root.`,
 		Example: `  pathctl key init
-  pathctl key init --passphrase-file ~/.paths-passphrase`,
+  pathctl key init --passphrase-file ~/.paths-passphrase
+  PATHS_ATTESTER_KEY=hashivault://orders pathctl key init`,
 		Args: usageArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			made, err := attest.InitHome(a.host.Home, a.passphrase(passphraseFile))
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			made, err := a.initHome(cmd.Context(), passphraseFile)
 			if err != nil {
 				return err
 			}
 			files := map[string]any{
 				"made":     made,
-				"attester": filepath.Join(a.host.Home, "keys", "attester.pub"),
-				"verifier": filepath.Join(a.host.Home, "keys", "verifier.pub"),
+				"attester": attest.PublicFile(a.keyFile(attest.RoleAttester)),
+				"verifier": attest.PublicFile(a.keyFile(attest.RoleVerifier)),
 				"trust":    filepath.Join(a.host.Home, attest.TrustFile),
 			}
 			return a.print(files, func(w io.Writer) {
@@ -45,7 +55,70 @@ file the private keys are encrypted, in the form that cosign reads.`,
 			})
 		},
 	}
-	initKeys.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file with a passphrase that encrypts the keys (or PATHS_PASSPHRASE_FILE)")
-	cmd.AddCommand(initKeys)
+	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file with a passphrase that encrypts the keys (or PATHS_PASSPHRASE_FILE)")
 	return cmd
+}
+
+func newKeyExport(a *app) *cobra.Command {
+	var passphraseFile, out string
+	cmd := &cobra.Command{
+		Use:   "export KEY",
+		Short: "Write the public half of a key, for a trust root or for cosign",
+		Long: `Export writes the public key in PEM. KEY is the file of a private key, or names one
+in a KMS: hashivault://NAME is a key of Vault's transit engine, awskms://, gcpkms://
+and azurekms:// are those of clouds. Where a KMS is and whom it takes you for is said
+as for its own tools: for Vault by VAULT_ADDR, and VAULT_TOKEN or ~/.vault-token.`,
+		Example: `  pathctl key export ~/.paths/keys/attester.key
+  pathctl key export hashivault://orders --out ~/.paths/keys/orders-2.pub`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := attest.LoadSigner(cmd.Context(), args[0], a.passphrase(passphraseFile))
+			if err != nil {
+				return err
+			}
+			pem, err := s.PublicPEM()
+			if err != nil {
+				return err
+			}
+			if out != "" {
+				if err := writeFile(out, pem, 0o644); err != nil {
+					return fmt.Errorf("write public key: %w", err)
+				}
+			}
+			return a.print(map[string]string{"key": args[0], "public": string(pem), "out": out}, func(w io.Writer) {
+				if out == "" {
+					fmt.Fprintf(w, "%s", pem)
+				} else {
+					fmt.Fprintf(w, "public    %s\n", out)
+				}
+			})
+		},
+	}
+	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file with the key's passphrase (or PATHS_PASSPHRASE_FILE)")
+	cmd.Flags().StringVar(&out, "out", "", "file to write it to, in place of standard output")
+	return cmd
+}
+
+// keyFile is where a role's private key is, when no other is named.
+func (a *app) keyFile(role string) string {
+	name := attest.AttesterKey
+	if role == attest.RoleVerifier {
+		name = attest.VerifierKey
+	}
+	return filepath.Join(a.host.Home, filepath.FromSlash(name))
+}
+
+// initHome makes keys and trust root where they are missing.
+func (a *app) initHome(ctx context.Context, passphraseFile string) (bool, error) {
+	elsewhere := map[string]*attest.Signer{}
+	for name, key := range map[string]string{attest.AttesterKey: a.host.AttesterKey, attest.VerifierKey: a.host.VerifierKey} {
+		if key == "" {
+			continue
+		}
+		var err error
+		if elsewhere[name], err = attest.LoadSigner(ctx, key, a.passphrase(passphraseFile)); err != nil {
+			return false, err
+		}
+	}
+	return attest.InitHome(a.host.Home, a.passphrase(passphraseFile), elsewhere)
 }

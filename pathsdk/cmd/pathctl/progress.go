@@ -126,7 +126,7 @@ func (l *lines) event(e run.Event) {
 		l.running = append(l.running, e.Node)
 		l.since[e.Node] = time.Now()
 		return
-	case "log":
+	case "log", "ask":
 		fmt.Fprintf(l.w, "%-11s | %s\n", e.Node, clean(e.Text))
 	case "finish":
 		l.running = slices.DeleteFunc(l.running, func(n string) bool { return n == e.Node })

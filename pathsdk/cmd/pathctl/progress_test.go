@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -16,12 +17,14 @@ func TestPlainProgress(t *testing.T) {
 	l.event(run.Event{Kind: "start", Node: "test"})
 	l.event(run.Event{Kind: "log", Node: "test", Text: "up\x1b[2Aand over"})
 	l.event(run.Event{Kind: "finish", Node: "test", Result: run.Failed, Elapsed: time.Second, Text: "first line\nsecond"})
+	l.event(run.Event{Kind: "ask", Node: "sign", Text: "open\x1b[2A this"})
 	l.remind(0)
 	l.event(run.Event{Kind: "finish", Node: "build", Result: run.Cached})
 	l.remind(0)
 	l.close()
 	want := "test        | up[2Aand over\n" +
 		"test        failed in 1s: first line\n" +
+		"sign        | open[2A this\n" +
 		"still running: build for 0s\n" +
 		"build       cached in 0s\n"
 	if got := out.String(); got != want {
@@ -50,5 +53,17 @@ func TestTreeProgress(t *testing.T) {
 	}
 	if strings.Contains(view, "more") || strings.Contains(view, "\x1b[31m") {
 		t.Errorf("more than the first, clean line in\n%q", view)
+	}
+}
+
+// What a person has to do stands above the tree, whole, however narrow it is.
+func TestTreeAsks(t *testing.T) {
+	text := "open https://example.com/" + strings.Repeat("x", 100) + "\x1b[2A"
+	_, cmd := treeModel{width: 40}.Update(run.Event{Kind: "ask", Node: "sign", Text: text})
+	if cmd == nil {
+		t.Fatal("nothing is printed")
+	}
+	if got := fmt.Sprint(cmd()); !strings.Contains(got, text[:len(text)-4]) || strings.Contains(got, "\x1b") {
+		t.Errorf("got %q", got)
 	}
 }

@@ -101,7 +101,7 @@ func (a *app) resume(ctx context.Context, s signerFlags, list bool) (resumed, er
 	}
 	var signer *attest.Signer
 	if !list {
-		if signer, err = a.signer(ctx, s.fill(a.host), attest.AttesterKey, false); err != nil {
+		if signer, err = a.signer(ctx, s, false); err != nil {
 			return res, err
 		}
 	}

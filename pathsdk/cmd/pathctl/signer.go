@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,28 +16,40 @@ import (
 // signerFlags say who signs: a private key, or an identity for which a Sigstore gives
 // short-lived certificates. Only verbs that sign have them.
 type signerFlags struct {
+	role                                      string
 	key, passphraseFile                       string
 	signingConfig, trustedRoot, identityToken string
+	login                                     bool
+	// ask shows a person what to do; nil for standard error.
+	ask func(text string)
 }
 
 func (f *signerFlags) add(cmd *cobra.Command, role string) {
+	f.role = role
 	fl := cmd.Flags()
-	fl.StringVar(&f.key, "key", "", "the "+role+"'s private key; HOME/keys/"+role+".key when empty")
 	or := func(variable string) string {
 		if role != attest.RoleAttester {
 			return ""
 		}
 		return " (or " + variable + ")"
 	}
+	fl.StringVar(&f.key, "key", "", "the "+role+"'s private key: a file, or hashivault://, awskms://, gcpkms:// or azurekms:// for a key in a KMS (or PATHS_"+strings.ToUpper(role)+"_KEY); HOME/keys/"+role+".key when empty")
 	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "file with the key's passphrase (or PATHS_PASSPHRASE_FILE)")
 	fl.StringVar(&f.signingConfig, "signing-config", "", "Sigstore's SigningConfig: the services that vouch for signatures"+or("PATHS_SIGNING_CONFIG"))
 	fl.StringVar(&f.trustedRoot, "trusted-root", "", "Sigstore's TrustedRoot that belongs to it"+or("PATHS_TRUSTED_ROOT"))
 	fl.StringVar(&f.identityToken, "identity-token", "", "file with an OIDC token, whose identity signs in place of a key"+or("PATHS_IDENTITY_TOKEN_FILE")+"; a GitHub job's own when empty")
+	fl.BoolVar(&f.login, "login", false, "sign as the person who logs in, on the page that is shown then"+or("PATHS_LOGIN=device"))
 }
 
-// fill takes from the environment what no flag says. Only the attester does: the
-// verifier of the same run must not sign as the same identity unasked.
+// fill takes from the environment what no flag says. The verifier takes a key from
+// there and nothing else: it must not sign as the same identity unasked.
 func (f signerFlags) fill(h host.Host) signerFlags {
+	if f.role == attest.RoleVerifier {
+		if !f.named() {
+			f.key = h.VerifierKey
+		}
+		return f
+	}
 	for _, from := range []struct {
 		to  *string
 		env string
@@ -47,17 +58,21 @@ func (f signerFlags) fill(h host.Host) signerFlags {
 			*from.to = from.env
 		}
 	}
-	if f.identityToken == "" && f.key == "" {
-		f.identityToken = h.IdentityTokenFile
+	if !f.named() {
+		f.key, f.identityToken, f.login = h.AttesterKey, h.IdentityTokenFile, h.Login
 	}
 	return f
 }
 
+// named reports whether anything says who signs.
+func (f signerFlags) named() bool { return f.key != "" || f.identityToken != "" || f.login }
+
 // signer is who signs. Keys are made on the way when make is set and none is named:
 // whoever brings a key, or an identity, brings a trust root, too.
-func (a *app) signer(ctx context.Context, f signerFlags, defaultKey string, make bool) (*attest.Signer, error) {
-	if f.key != "" && f.identityToken != "" {
-		return nil, step.Usagef("--key and --identity-token: a key or an identity signs; leave one of them out")
+func (a *app) signer(ctx context.Context, f signerFlags, make bool) (*attest.Signer, error) {
+	f = f.fill(a.host)
+	if f.key != "" && (f.identityToken != "" || f.login) || f.identityToken != "" && f.login {
+		return nil, step.Usagef("--key, --identity-token and --login, or their variables: one of them signs; leave the others out")
 	}
 	if (f.signingConfig == "") != (f.trustedRoot == "") {
 		return nil, step.Usagef("--signing-config and --trusted-root belong together: give both")
@@ -70,6 +85,12 @@ func (a *app) signer(ctx context.Context, f signerFlags, defaultKey string, make
 		}
 	}
 	token := a.token(f.identityToken)
+	if f.login {
+		var err error
+		if token, err = a.login(f, services); err != nil {
+			return nil, err
+		}
+	}
 	if f.key == "" && token != nil && services != nil {
 		return attest.NewIdentitySigner(ctx, services, token)
 	}
@@ -77,26 +98,40 @@ func (a *app) signer(ctx context.Context, f signerFlags, defaultKey string, make
 		return nil, step.Usagef("--identity-token needs a certificate authority: give --signing-config and --trusted-root")
 	}
 	if f.key == "" && services != nil {
-		return nil, step.Usagef("a signing configuration, and nobody who signs: give --identity-token, or --key\n" +
+		return nil, step.Usagef("a signing configuration, and nobody who signs: give --identity-token, --login, or --key\n" +
 			"  fix: in a GitHub job, let the job have the permission id-token: write")
 	}
 	if f.key == "" {
 		if make {
-			if _, err := attest.InitHome(a.host.Home, a.passphrase(f.passphraseFile)); err != nil {
+			if _, err := a.initHome(ctx, f.passphraseFile); err != nil {
 				return nil, err
 			}
 		}
-		f.key = filepath.Join(a.host.Home, filepath.FromSlash(defaultKey))
+		f.key = a.keyFile(f.role)
 	}
-	s, err := attest.LoadSigner(f.key, a.passphrase(f.passphraseFile))
+	s, err := attest.LoadSigner(ctx, f.key, a.passphrase(f.passphraseFile))
 	if err != nil {
 		return nil, err
 	}
 	return s.With(services), nil
 }
 
-// audience is whom identity tokens are for: Sigstore's certificate authorities.
-const audience = "sigstore"
+// login is where tokens come from when a person logs in.
+func (a *app) login(f signerFlags, services *attest.Services) (attest.Token, error) {
+	if services == nil {
+		return nil, step.Usagef("--login needs a certificate authority and an OIDC provider: give --signing-config and --trusted-root")
+	}
+	if a.host.GitHub.Token != "" {
+		return nil, step.Usagef("--login: nobody is there to log in, and this job of GitHub has a token of its own\n  fix: leave it out, or unset PATHS_LOGIN")
+	}
+	ask := f.ask
+	if ask == nil {
+		ask = func(text string) { fmt.Fprintln(a.stderr, clean(text)) }
+	}
+	return services.Login(func(page, code string) {
+		ask(fmt.Sprintf("to sign, open %s and approve the code %s", page, code))
+	})
+}
 
 // token is where identity tokens come from; nil for nowhere.
 func (a *app) token(file string) attest.Token {
@@ -112,7 +147,7 @@ func (a *app) token(file string) attest.Token {
 		}
 	case a.host.GitHub.Token != "":
 		return func(ctx context.Context) (string, error) {
-			t, err := a.host.GitHub.IdentityToken(ctx, a.transport(), audience)
+			t, err := a.host.GitHub.IdentityToken(ctx, a.transport(), attest.Audience)
 			if err != nil {
 				return "", fmt.Errorf("ask GitHub for an identity token: %w", err)
 			}

@@ -33,7 +33,7 @@ func commandAt(t testing.TB, root *cobra.Command, path ...string) *cobra.Command
 // TestProducersKnowNoKey: no verb of the producer has a flag for a key.
 func TestProducersKnowNoKey(t *testing.T) {
 	root := newRoot(&app{})
-	secret := regexp.MustCompile(`(^|-)(key|keys|pass|passphrase|password|secret|token|credential|credentials|identity|signer|cert)(-|$)`)
+	secret := regexp.MustCompile(`(^|-)(key|keys|pass|passphrase|password|secret|token|credential|credentials|identity|login|signer|cert)(-|$)`)
 	flags := func(cmd *cobra.Command) (names []string) {
 		cmd.InheritedFlags() // merges those of the parents
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
@@ -213,11 +213,12 @@ func TestNoFlagRaisesTheLevel(t *testing.T) {
 		"evidence":        {filepath.Join(dir, "evidence")},
 		"timings":         {file("timings.json", "[]")},
 		"attest":          {"true", "false"},
-		"key":             {filepath.Join(home, "keys", "verifier.key"), filepath.Join(home, "keys", "attester.key")},
+		"key":             {filepath.Join(home, "keys", "verifier.key"), filepath.Join(home, "keys", "attester.key"), "hashivault://orders"},
 		"passphrase-file": {file("passphrase", "x")},
 		"signing-config":  {file("signing_config.json", "{}")},
 		"trusted-root":    {file("trusted_root.json", "{}")},
 		"identity-token":  {file("token", "e30.e30.e30")},
+		"login":           {"true", "false"},
 		"events-fd":       {"0", "1"},
 		"output":          {"json"},
 		"home":            {home},

@@ -256,7 +256,7 @@ func withPayload(t testing.TB, bundle, statement []byte) []byte {
 // signed is a bundle that a key of the home signed.
 func signed(t testing.TB, home, key string, statement []byte) []byte {
 	t.Helper()
-	s, err := attest.LoadSigner(filepath.Join(home, filepath.FromSlash(key)), nil)
+	s, err := attest.LoadSigner(t.Context(), filepath.Join(home, filepath.FromSlash(key)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -171,7 +171,7 @@ func TestForgedVSA(t *testing.T) {
 		t.Fatalf("the VSA names no level: %s", vsa.statement)
 	}
 	stranger := t.TempDir()
-	if _, err := attest.InitHome(stranger, nil); err != nil {
+	if _, err := attest.InitHome(stranger, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -286,7 +286,7 @@ func TestForeignReferrers(t *testing.T) {
 		t.Fatalf("exit %d\n%s", got.code, got.stderr)
 	}
 	stranger := t.TempDir()
-	if _, err := attest.InitHome(stranger, nil); err != nil {
+	if _, err := attest.InitHome(stranger, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	vulns := f.of(f.image, evidence.Vulns)

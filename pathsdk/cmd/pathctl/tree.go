@@ -80,6 +80,9 @@ func (m treeModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.over = true
 		return m, tea.Quit
 	case run.Event:
+		if msg.Kind == "ask" {
+			return m, tea.Println(clean(msg.Text)) // above the tree, whole
+		}
 		m.take(msg)
 	}
 	return m, nil

@@ -90,6 +90,7 @@ func TestCheck(t *testing.T) {
 		"trivy-java is another":   {"oci", []string{"github.com/aquasecurity/trivy-java-db/pkg/db"}, ""},
 		"cosign elsewhere":        {"run", []string{"github.com/sigstore/cosign/v2/pkg/cosign"}, "one importer"},
 		"sigstore-go elsewhere":   {"policy", []string{"github.com/sigstore/sigstore-go/pkg/verify"}, "one importer"},
+		"a KMS elsewhere":         {"cmd/pathctl", []string{"github.com/sigstore/sigstore/pkg/signature/kms/hashivault"}, "one importer"},
 		"slsa-verifier elsewhere": {"attest", []string{"github.com/slsa-framework/slsa-verifier/v2/verifiers/utils"}, "one importer"},
 		"slsa-verifier in legacy": {"attest/legacy", []string{m + "attest", "github.com/sigstore/sigstore-go/pkg/verify", "github.com/slsa-framework/slsa-verifier/v2/verifiers/utils"}, ""},
 		"ko elsewhere":            {"steps/publish", []string{"github.com/google/ko/pkg/build"}, "one importer"},

@@ -24,11 +24,17 @@ type Host struct {
 	// PassphraseFile names the file with the passphrase of the keys:
 	// PATHS_PASSPHRASE_FILE.
 	PassphraseFile string
+	// AttesterKey and VerifierKey name private keys in place of those in Home, by file
+	// or by the URI of a KMS: PATHS_ATTESTER_KEY, PATHS_VERIFIER_KEY.
+	AttesterKey string
+	VerifierKey string
 	// SigningConfig, TrustedRoot and IdentityTokenFile name the files for signing by
 	// identity: PATHS_SIGNING_CONFIG, PATHS_TRUSTED_ROOT, PATHS_IDENTITY_TOKEN_FILE.
 	SigningConfig     string
 	TrustedRoot       string
 	IdentityTokenFile string
+	// Login is true if a person logs in to sign: PATHS_LOGIN=device.
+	Login bool
 	// GitHub is where identity tokens come from in a job of GitHub Actions.
 	GitHub GitHub
 	// Terminal is true if progress may be drawn, Color if it may be coloured.
@@ -62,6 +68,8 @@ func CLI() (Host, error) {
 		Home:           os.Getenv("PATHS_HOME"),
 		Self:           self,
 		PassphraseFile: os.Getenv("PATHS_PASSPHRASE_FILE"),
+		AttesterKey:    os.Getenv("PATHS_ATTESTER_KEY"),
+		VerifierKey:    os.Getenv("PATHS_VERIFIER_KEY"),
 
 		SigningConfig:     os.Getenv("PATHS_SIGNING_CONFIG"),
 		TrustedRoot:       os.Getenv("PATHS_TRUSTED_ROOT"),
@@ -81,6 +89,13 @@ func CLI() (Host, error) {
 		h.Dagger = true
 	default:
 		return Host{}, fmt.Errorf("PATHS_HOST is %.40q: unset it, or set it to %s", v, provenance.HostDagger)
+	}
+	switch v := os.Getenv("PATHS_LOGIN"); v {
+	case "":
+	case "device":
+		h.Login = true
+	default:
+		return Host{}, fmt.Errorf("PATHS_LOGIN is %.40q: unset it, or set it to device", v)
 	}
 	if h.Connect, err = connections(os.Getenv("PATHS_CONNECT")); err != nil {
 		return Host{}, err
