@@ -24,8 +24,8 @@ const person = "dev@example.com"
 
 var (
 	asked = regexp.MustCompile(`open (http://\S+)\?user_code=\S+ and approve the code (\S{4}-\S{4})`)
-	// jwt is the form of identity tokens.
-	jwt = regexp.MustCompile(`eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}`)
+	// tokenForm is the form of identity tokens.
+	tokenForm = regexp.MustCompile(`eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}`)
 )
 
 // login runs a command line, and does on the page that it names what a person would.
@@ -67,7 +67,7 @@ func (w sigstoreWorld) login(t *testing.T, do []string, args ...string) (result,
 	if code == "" {
 		t.Fatalf("nobody was asked to log in: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	if jwt.MatchString(r.stdout + r.stderr) {
+	if tokenForm.MatchString(r.stdout + r.stderr) {
 		t.Error("a token is in the output")
 	}
 	resp, err := http.Get(page + "/polls?user_code=" + code)
@@ -85,7 +85,7 @@ func (w sigstoreWorld) login(t *testing.T, do []string, args ...string) (result,
 // TestTrustLogin: a person logs in on a page, and what is signed names the person.
 func TestTrustLogin(t *testing.T) {
 	w := newSigstoreWorld(t)
-	if token := w.run(t, "token", "-shape", "email"); !jwt.MatchString(token) {
+	if token := w.run(t, "token", "-shape", "email"); !tokenForm.MatchString(token) {
 		t.Fatal("a token would not be found")
 	}
 	issuer := strings.Replace(w.issuer, "/github", "/people", 1)
@@ -125,7 +125,7 @@ func TestTrustLogin(t *testing.T) {
 			if err != nil || !d.Type().IsRegular() {
 				return err
 			}
-			if jwt.MatchString(readText(t, path)) {
+			if tokenForm.MatchString(readText(t, path)) {
 				t.Errorf("a token is in %s", path)
 			}
 			return nil
