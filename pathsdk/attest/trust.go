@@ -35,7 +35,11 @@ const (
 	RoleAttester = "attester"
 	// RoleVerifier signs verdicts.
 	RoleVerifier = "verifier"
+	// RoleWaiver signs waivers: who may accept findings.
+	RoleWaiver = "waiver"
 )
+
+const oneOfRoles = RoleAttester + ", " + RoleVerifier + " and " + RoleWaiver
 
 // Trust is a trust root: who may sign, and how far they are trusted. It is
 // given locally and never read from a registry. A Trust does not change, and
@@ -55,7 +59,7 @@ type TrustedSigner struct {
 	Key string `json:"key,omitempty"`
 	// Identity is whom the signer's short-lived certificates name.
 	Identity *Identity `json:"identity,omitempty"`
-	// Roles lists what the signer may sign: RoleAttester, RoleVerifier.
+	// Roles lists what the signer may sign: RoleAttester, RoleVerifier, RoleWaiver.
 	Roles []string `json:"roles"`
 	// MaxTier is the highest tier that its statements can have.
 	MaxTier evidence.Tier `json:"maxTier"`
@@ -66,6 +70,9 @@ type TrustedSigner struct {
 	// it on: OIDC issuers, byte for byte. GitHub's alone when it is empty.
 	RunIssuers []string `json:"runIssuers,omitempty"`
 }
+
+// Has reports whether the signer has a role.
+func (s TrustedSigner) Has(role string) bool { return slices.Contains(s.Roles, role) }
 
 // GitHubIssuer is the OIDC issuer of GitHub Actions.
 const GitHubIssuer = "https://token.actions.githubusercontent.com"
@@ -201,11 +208,11 @@ func (s TrustedSigner) validate() error {
 		return errors.New("key is missing: the path of a PEM public key; or identity in its place")
 	}
 	if len(s.Roles) == 0 {
-		return fmt.Errorf("roles is missing: %s or %s", RoleAttester, RoleVerifier)
+		return fmt.Errorf("roles is missing: %s", oneOfRoles)
 	}
 	for _, r := range s.Roles {
-		if r != RoleAttester && r != RoleVerifier {
-			return fmt.Errorf("role %.60q is neither %s nor %s", r, RoleAttester, RoleVerifier)
+		if r != RoleAttester && r != RoleVerifier && r != RoleWaiver {
+			return fmt.Errorf("role %.60q is none of %s", r, oneOfRoles)
 		}
 	}
 	if s.MaxTier.Rank() == 0 {

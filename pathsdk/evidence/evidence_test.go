@@ -94,6 +94,7 @@ func samples() []evidence.Predicate {
 			Properties:  []string{"SLSA_BUILD_LEVEL_1", "EXAMPLE_SCANNED"},
 		},
 		evidence.ReleaseV02{PURL: "pkg:golang/example.com/a@v1.0.0", PackageID: "1234"},
+		evidence.WaiverV1{ID: "CVE-2026-1234", Reason: "never called", Expires: "2026-12-31"},
 		evidence.SignatureV1{},
 	}
 }
@@ -283,6 +284,11 @@ func TestFields(t *testing.T) {
 		{"release", "purl", `"pkg:golang/example.com/a"`, "version is missing"},
 		{"release", "purl", `"pkg:npm/a@"`, "version is missing"},
 		{"release", "purl", `"pkg:golang"`, "purl"},
+		{"waiver", "id", `" "`, "id is missing"},
+		{"waiver", "reason", `"\n"`, "reason is missing"},
+		{"waiver", "expires", `"soon"`, "no day"},
+		{"waiver", "expires", `"2026-02-30"`, "no day"},
+		{"waiver", "reason", `"` + strings.Repeat("x", 501) + `"`, "may have 500"},
 		{"signature", "extra", `1`, "empty object"},
 		{"spdx", "spdxVersion", absent, "spdxVersion is missing"},
 		{"spdx", "spdxVersion", `"SPDX-2.2"`, "want SPDX-2.3"},

@@ -34,6 +34,7 @@ func examples() map[string][]string {
 			`{"attributes":[{"attribute":"VALID_ENCLAVE","target":{"name":"enclave.signed.so",` + digest + `},
 				"evidence":{"name":"my-sgx-builder.json",` + digest + `,"mediaType":"application/x.sgx.dcap1.14+json"}}]}`,
 		},
+		"waiver": {`{"id":"CVE-2026-1234","reason":"the vulnerable function is never called","expires":"2026-12-31"}`},
 		"release": {
 			`{"purl":"pkg:npm/@angular/http@7.2.16","packageId":"1234567890"}`,
 			`{"purl":"pkg:pypi/urllib3@2.1.0"}`,
@@ -72,6 +73,7 @@ func required() map[string][]string {
 			"scanner.result.0.severity.0.method", "scanner.result.0.severity.0.score", "metadata", "metadata.scanStartedOn", "metadata.scanFinishedOn"},
 		"scai":    {"attributes", "attributes.0.attribute"},
 		"release": {"purl"},
+		"waiver":  {"id", "reason", "expires"},
 		"svr":     {"verifier", "verifier.id", "verifier.policies", "timeCreated", "properties"},
 		"vsa": {"verifier", "verifier.id", "timeVerified", "resourceUri", "policy", "policy.uri",
 			"inputAttestations.0.digest", "verificationResult", "verifiedLevels"},

@@ -129,6 +129,8 @@ func Check(t Type, predicate json.RawMessage) error {
 		_, err = ParseSVR(predicate)
 	case Release.URI:
 		_, err = ParseRelease(predicate)
+	case Waiver.URI:
+		_, err = ParseWaiver(predicate)
 	case Signature.URI:
 		err = ParseSignature(predicate)
 	default:

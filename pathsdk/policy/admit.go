@@ -25,7 +25,8 @@ type item struct {
 	status   string
 	code     string
 	why      string
-	from     string // another place than the image's own
+	from     string  // another place than the image's own
+	waiver   *Waiver // that it holds, if that is what it is
 }
 
 // Codes of evidence whose signature holds, and that is refused all the same.
@@ -111,6 +112,10 @@ func (j *judgement) admitOne(it *item) {
 		return
 	}
 	it.platform = image.Platform
+	if t == evidence.Waiver {
+		j.admitWaiver(it)
+		return
+	}
 	req := j.require(t)
 	if req == nil {
 		it.reject(StatusUnused, "", "the policy does not ask for it")

@@ -142,12 +142,14 @@ func (j *judgement) observe() {
 			}
 		}
 	}
-	own := j.in.Waivers == nil
-	longest := time.Duration(0)
-	if own {
-		longest, _ = j.values.val[maxWaiverParam].(time.Duration)
+	longest, _ := j.values.val[maxWaiverParam].(time.Duration)
+	j.waivers = &waivers{}
+	if j.in.Waivers == nil {
+		j.waivers.add(WaiverFromService, list, j.in.Now, longest)
+	} else {
+		j.waivers.add(WaiverFromVerifier, list, j.in.Now, 0)
 	}
-	j.waivers = newWaivers(list, j.in.Now, longest, own)
+	j.waivers.add(WaiverFromAttestation, j.signedWaivers(), j.in.Now, longest)
 }
 
 // fail records a finding.
@@ -160,6 +162,7 @@ func (j *judgement) finish() {
 	v := &j.verdict
 	v.Params = j.values.list()
 	v.Waivers = append(v.Waivers, j.waivers.list...)
+	j.settleWaivers()
 	v.Passed = true
 	for _, f := range v.Findings {
 		if f.Severity != SeverityWarning && !f.Waived {

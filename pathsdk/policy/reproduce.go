@@ -93,7 +93,7 @@ func dependent(a, b *item) string {
 		return fmt.Sprintf("it names source %s, the first names %s", orNone(sourceOf(b.fact.prov)), orNone(source))
 	case a.Signer == b.Signer:
 		return fmt.Sprintf("%s signed both", a.Signer)
-	case a.Identity != nil && b.Identity != nil && a.Identity.Issuer == b.Identity.Issuer && a.Identity.Subject == b.Identity.Subject:
+	case sameIdentity(a.Identity, b.Identity):
 		return fmt.Sprintf("%s signed both", a.Identity.Subject)
 	case fa[provenance.FactProducer] != "" && fa[provenance.FactProducer] == fb[provenance.FactProducer]:
 		return fmt.Sprintf("%s built both", fa[provenance.FactProducer])

@@ -63,13 +63,13 @@ func (j *judgement) rules() {
 			}
 		}
 		j.announce(c.Rule, before)
-		if !c.Waivable || c.forEach != nil && j.waivers.own {
-			j.waivers.refuse(c.ID)
+		if !c.Waivable || c.forEach != nil {
+			j.waivers.refuse(c.ID, c.Waivable)
 		}
 		j.verdict.Rules = append(j.verdict.Rules, res)
 	}
 	for i := range j.policy.Require {
-		j.waivers.refuse(j.policy.Require[i].ID())
+		j.waivers.refuse(j.policy.Require[i].ID(), false)
 	}
 }
 
@@ -139,7 +139,7 @@ func (j *judgement) rule(c *compiledRule, outer *scope) {
 		f := j.finding(c, outer, j.in.Digest)
 		f.Details = j.detailList(c, outer)
 		if c.Waivable {
-			ok, note := j.waivers.cover([]string{c.ID}, c.ID)
+			ok, note := j.waivers.cover(nil, c.ID, c.ID)
 			f.Waived = ok
 			f.Reason += note
 		}
@@ -183,11 +183,7 @@ func (j *judgement) each(c *compiledRule, outer *scope, list traits.Lister) {
 		waived := false
 		if c.Waivable && err == nil {
 			var note string
-			covers := orElse(first(ids), c.ID)
-			if !j.waivers.own || len(ids) == 0 {
-				ids = append(ids, c.ID)
-			}
-			waived, note = j.waivers.cover(ids, covers)
+			waived, note = j.waivers.cover(ids, c.ID, orElse(first(ids), c.ID))
 			detail += note
 		}
 		k := key{image, waived}

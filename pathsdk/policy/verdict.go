@@ -111,9 +111,18 @@ type Waiver struct {
 	ID      string `json:"id"`
 	Reason  string `json:"reason"`
 	Expires string `json:"expires"` // RFC 3339 full-date, the last day in UTC on which it holds
+	// From says where it stands: paths.yaml (the service's own), verifier (given
+	// locally), or attestation.
+	From string `json:"from,omitempty"`
+	// Signer is the trust root's name of who signed an attestation, and Identity whom
+	// the signer's certificate names.
+	Signer   string    `json:"signer,omitempty"`
+	Identity *Identity `json:"identity,omitempty"`
+	// Why says why it is refused or invalid, where the state does not say it all.
+	Why string `json:"why,omitempty"`
 	// State is active (it covers something), expired, unused (it covers
-	// nothing), refused (what it names can't be waived) or invalid (it lacks an
-	// id, a reason or a date).
+	// nothing), refused (what it names can't be waived, or not by whom it is) or
+	// invalid (it lacks an id, a reason or a date).
 	State string `json:"state,omitempty"`
 	// Covers lists what it accepts, or what it would if it had not expired.
 	Covers []string `json:"covers,omitempty"`

@@ -24,39 +24,60 @@ const maxWaivers = 1000
 // may waive.
 const maxWaiverParam = "maxWaiver"
 
-// waivers are the waivers of one judgement.
-type waivers struct {
-	list []Waiver
-	// own is true for the service's own waivers: they cover findings, one by one,
-	// never all that a rule will ever find.
-	own bool
-}
+// Where a waiver stands.
+const (
+	WaiverFromService     = "paths.yaml"
+	WaiverFromVerifier    = "verifier"
+	WaiverFromAttestation = "attestation"
+)
 
-// newWaivers checks each waiver by itself, at now. A longest of 0 is no bound.
-func newWaivers(list []Waiver, now time.Time, longest time.Duration, own bool) *waivers {
-	w := &waivers{list: make([]Waiver, 0, len(list)), own: own}
+// waivers are the waivers of one judgement.
+type waivers struct{ list []Waiver }
+
+// add checks each waiver by itself, at now. A longest of 0 is no bound.
+func (w *waivers) add(from string, list []Waiver, now time.Time, longest time.Duration) {
 	for _, x := range list {
-		x.State, x.Covers = WaiverUnused, nil
+		x.From, x.State, x.Covers = from, WaiverUnused, nil
 		until, err := time.Parse(time.DateOnly, x.Expires)
 		switch {
 		case err != nil || strings.TrimSpace(x.ID) == "" || strings.TrimSpace(x.Reason) == "":
 			x.State = WaiverInvalid
+		case x.Why != "":
+			x.State = WaiverRefused
 		case !now.Before(until.AddDate(0, 0, 1)):
 			x.State = WaiverExpired
 		case longest > 0 && until.After(now.Add(longest)):
-			x.State = WaiverRefused
+			x.State, x.Why = WaiverRefused, fmt.Sprintf("it ends more than %s ahead, the policy's %s", longest, maxWaiverParam)
 		}
 		w.list = append(w.list, x)
 	}
-	return w
 }
 
-// cover looks for an active waiver of one of ids and notes that it covers what.
-// note says what to add to a finding that an expired one would have covered.
-func (w *waivers) cover(ids []string, what string) (ok bool, note string) {
+// By says in words who waives.
+func (x Waiver) By() string {
+	switch {
+	case x.From == WaiverFromService:
+		return "the service's own paths.yaml"
+	case x.From == WaiverFromVerifier:
+		return "the verifier's own file"
+	case x.Identity != nil:
+		return x.Signer + " (" + x.Identity.Subject + ")"
+	}
+	return orElse(x.Signer, "nobody known")
+}
+
+// own is true for the service's own waivers: they cover findings, one by one, never
+// all that a rule will ever find.
+func (x *Waiver) own() bool { return x.From == WaiverFromService }
+
+// cover looks for active waivers of one of a finding's ids, or of all that its rule
+// finds, and notes that they cover what. note says what to add to a finding that an
+// expired one would have covered.
+func (w *waivers) cover(ids []string, rule, what string) (ok bool, note string) {
 	for i := range w.list {
 		x := &w.list[i]
-		if !slices.Contains(ids, x.ID) {
+		whole := x.ID == rule && (len(ids) == 0 || !x.own())
+		if !whole && !slices.Contains(ids, x.ID) {
 			continue
 		}
 		switch x.State {
@@ -78,10 +99,10 @@ func (w *waivers) cover(ids []string, what string) (ok bool, note string) {
 	return ok, note
 }
 
-// refuse marks waivers of an id that can't be waived.
-func (w *waivers) refuse(id string) {
+// refuse marks waivers of an id that can't be waived, or not by the service itself.
+func (w *waivers) refuse(id string, ownOnly bool) {
 	for i := range w.list {
-		if x := &w.list[i]; x.ID == id && x.State == WaiverUnused {
+		if x := &w.list[i]; x.ID == id && x.State == WaiverUnused && (!ownOnly || x.own()) {
 			x.State = WaiverRefused
 		}
 	}

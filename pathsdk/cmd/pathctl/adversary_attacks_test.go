@@ -256,6 +256,33 @@ func lies() []attack {
 			}))
 			return b.verify()
 		}},
+		{"waives the hole in its own image", "the judged forgive themselves", "wrong-role", func(b *battle) outcome {
+			b.rebundle(b.of(b.image, evidence.Vulns), b.edited(evidence.Vulns, badNews))
+			b.attach(b.image, b.signAs(b.sigstoreWorld, b.waiver(string(b.image), "2099-01-01")))
+			return b.verify()
+		}},
+		{"waives the hole in its own image, with the right to waive", "who may waive waives for themselves", "self-waived", func(b *battle) outcome {
+			b.rebundle(b.of(b.image, evidence.Vulns), b.edited(evidence.Vulns, badNews))
+			b.attach(b.image, b.signAs(b.sigstoreWorld, b.waiver(string(b.image), time.Now().AddDate(0, 0, 7).Format(time.DateOnly))))
+			return b.verify("--trust", b.withRoles("[attester, waiver]", "[verifier]"))
+		}},
+		{"hangs another image's waiver on this one", "one waiver waives all", "wrong-subject", func(b *battle) outcome {
+			b.rebundle(b.of(b.image, evidence.Vulns), b.edited(evidence.Vulns, badNews))
+			b.attach(b.image, signed(b.t, b.home, attest.VerifierKey, b.waiver("sha256:"+strings.Repeat("5", 64), time.Now().AddDate(0, 0, 7).Format(time.DateOnly))))
+			return b.verify("--trust", b.withRoles("[attester]", "[waiver]"))
+		}},
+		{"shows a waiver that has ended", "what was accepted once is for ever", "vulnerabilities", func(b *battle) outcome {
+			b.rebundle(b.of(b.image, evidence.Vulns), b.edited(evidence.Vulns, badNews))
+			trust := b.withRoles("[attester]", "[waiver]")
+			b.attach(b.image, signed(b.t, b.home, attest.VerifierKey, b.waiver(string(b.image), time.Now().AddDate(0, 0, 7).Format(time.DateOnly))))
+			if o := b.verify("--trust", trust); o.code != 0 {
+				b.t.Fatalf("a waiver that has not ended is refused: %s", o.text)
+			}
+			b.restore()
+			b.rebundle(b.of(b.image, evidence.Vulns), b.edited(evidence.Vulns, badNews))
+			b.attach(b.image, signed(b.t, b.home, attest.VerifierKey, b.waiver(string(b.image), "2026-01-31")))
+			return b.verify("--trust", trust)
+		}},
 		{"calls its own build a second builder's", "one builder agrees with itself", "reproduced", func(b *battle) outcome {
 			return b.verify("--reproduced-by", "oci:"+b.store)
 		}},

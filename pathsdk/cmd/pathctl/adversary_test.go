@@ -34,6 +34,7 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/internal/regtest"
+	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
 var updateTable = flag.Bool("update-adversary", false, "write docs/adversary.md anew")
@@ -63,7 +64,9 @@ type battle struct {
 	*forger
 	t     *testing.T
 	store string
-	other sigstoreWorld // another Sigstore, which nobody trusts, for the same issuer
+	// restore puts the store back as it was.
+	restore func()
+	other   sigstoreWorld // another Sigstore, which nobody trusts, for the same issuer
 }
 
 // TestAdversary runs every attack against the real components, and compares what
@@ -75,6 +78,7 @@ func TestAdversary(t *testing.T) {
 	f := forge(t, store)
 	b := &battle{sigstoreWorld: w, forger: f, t: t, store: store, other: twinSigstore(t, w)}
 	undo, env := snapshot(t, store), os.Getenv("PATHS_IDENTITY_TOKEN_FILE")
+	b.restore = undo
 	var table strings.Builder
 	table.WriteString("<!-- written by: make adversary -->\n# What an adversary tries\n\n" +
 		"Each line is an attack that `make adversary` runs against the real components: a Sigstore on loopback, an image\n" +
@@ -279,6 +283,35 @@ func (b *battle) trusting() string {
 		b.t.Fatal(err)
 	}
 	return file
+}
+
+// withRoles is the trust root, with other roles for the attester and for the verifier.
+func (b *battle) withRoles(attester, verifier string) string {
+	b.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(b.home, "trust.yaml"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	file := filepath.Join(b.home, "roles.yaml")
+	text := strings.NewReplacer("roles: [attester]", "roles: "+attester, "roles: [verifier]", "roles: "+verifier).Replace(string(raw))
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return file
+}
+
+// waiver is a statement that accepts what badNews found.
+func (b *battle) waiver(image, expires string) []byte {
+	b.t.Helper()
+	predicate, err := evidence.WaiverV1{ID: "CVE-2026-4242", Reason: "please", Expires: expires}.Encode()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	st, err := evidence.New(evidence.Waiver, predicate, step.Subject{Name: "image", Digest: step.Digest(image)}, evidence.Derived)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return st
 }
 
 // platform is one of the adversary's own: it gives jobs tokens of GitHub's shape, and

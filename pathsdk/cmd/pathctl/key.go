@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
+	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
 func newKey(a *app) *cobra.Command {
@@ -16,7 +18,7 @@ func newKey(a *app) *cobra.Command {
 		Use:   "key",
 		Short: "Make the local key pairs and the trust root; read a public key",
 	}
-	cmd.AddCommand(newKeyInit(a), newKeyExport(a))
+	cmd.AddCommand(newKeyInit(a), newKeyNew(a), newKeyExport(a))
 	return cmd
 }
 
@@ -56,6 +58,40 @@ in a KMS: of these only the public key is written, for the trust root.`,
 		},
 	}
 	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file with a passphrase that encrypts the keys (or PATHS_PASSPHRASE_FILE)")
+	return cmd
+}
+
+func newKeyNew(a *app) *cobra.Command {
+	var passphraseFile string
+	cmd := &cobra.Command{
+		Use:   "new NAME",
+		Short: "Make one more key pair, for somebody whom the trust root is to know",
+		Long: `New makes a key pair in HOME/keys, unless it is there. Nobody trusts it before its
+public key stands in a trust root, with the roles that it may have.`,
+		Example: `  pathctl key new waiver      # the key of pathctl waiver add`,
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			name := args[0]
+			if !regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`).MatchString(name) {
+				return step.Usagef("%.60q is no name for a key: give lower-case letters, digits and dashes", name)
+			}
+			key := a.keyFile(name)
+			made, err := attest.CreateKey(filepath.Dir(key), name, a.passphrase(passphraseFile))
+			if err != nil {
+				return err
+			}
+			files := map[string]any{"made": made, "key": key, "public": attest.PublicFile(key)}
+			return a.print(files, func(w io.Writer) {
+				if !made {
+					fmt.Fprintln(w, "it was there already")
+				}
+				fmt.Fprintf(w, "key     %s\npublic  %s\n", files["key"], files["public"])
+				fmt.Fprintf(w, "to trust it, add to signers in %s, with the roles that it may have:\n", attest.TrustFile)
+				fmt.Fprintf(w, "  - {name: %s, key: keys/%s.pub, roles: [%s], maxTier: derived, maxBuildLevel: 0}\n", name, name, attest.RoleWaiver)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file with a passphrase that encrypts the key (or PATHS_PASSPHRASE_FILE)")
 	return cmd
 }
 
@@ -101,11 +137,7 @@ as for its own tools: for Vault by VAULT_ADDR, and VAULT_TOKEN or ~/.vault-token
 
 // keyFile is where a role's private key is, when no other is named.
 func (a *app) keyFile(role string) string {
-	name := attest.AttesterKey
-	if role == attest.RoleVerifier {
-		name = attest.VerifierKey
-	}
-	return filepath.Join(a.host.Home, filepath.FromSlash(name))
+	return filepath.Join(a.host.Home, "keys", role+".key")
 }
 
 // initHome makes keys and trust root where they are missing.

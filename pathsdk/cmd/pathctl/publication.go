@@ -83,6 +83,9 @@ func (a *app) publish(ctx context.Context, signer *attest.Signer, p publication,
 	}
 	fresh, err := a.attachAll(ctx, signer, p, dst, &res)
 	if err != nil {
+		if unlogged := (errPending{}); errors.As(err, &unlogged) {
+			err = fmt.Errorf("%w\n  fix: pathctl attest resume", err)
+		}
 		return res, fresh, err
 	}
 	if err := oci.Settle(ctx, dst); err != nil {
@@ -121,7 +124,7 @@ func (a *app) attachAll(ctx context.Context, signer *attest.Signer, p publicatio
 	}
 	err = each(ctx, p.Evidence, func(ctx context.Context, i int, s statement) error { return signatures[i].log(ctx, signer) })
 	if err != nil {
-		return 0, fmt.Errorf("%w\n  the evidence is signed, and kept until a log has it: nothing of it is published before\n  fix: pathctl attest resume", err)
+		return 0, fmt.Errorf("%w\n  the evidence is signed, and kept until a log has it: nothing of it is published before", errPending{err})
 	}
 	items := make([][]attestedItem, len(p.Evidence))
 	err = each(ctx, p.Evidence, func(ctx context.Context, i int, s statement) error {
@@ -143,6 +146,11 @@ func (a *app) attachAll(ctx context.Context, signer *attest.Signer, p publicatio
 	}
 	return fresh, err
 }
+
+// errPending is the failure of a log, after everything was signed.
+type errPending struct{ error }
+
+func (e errPending) Unwrap() error { return e.error }
 
 // each does something with every statement, several at once, and stops at the first
 // failure.

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,13 +30,17 @@ type signerFlags struct {
 func (f *signerFlags) add(cmd *cobra.Command, role string) {
 	f.role = role
 	fl := cmd.Flags()
+	variable := ""
+	if role != attest.RoleWaiver {
+		variable = " (or PATHS_" + strings.ToUpper(role) + "_KEY)"
+	}
 	or := func(variable string) string {
 		if role != attest.RoleAttester {
 			return ""
 		}
 		return " (or " + variable + ")"
 	}
-	fl.StringVar(&f.key, "key", "", "the "+role+"'s private key: a file, or hashivault://, awskms://, gcpkms:// or azurekms:// for a key in a KMS (or PATHS_"+strings.ToUpper(role)+"_KEY); HOME/keys/"+role+".key when empty")
+	fl.StringVar(&f.key, "key", "", "the "+role+"'s private key: a file, or hashivault://, awskms://, gcpkms:// or azurekms:// for a key in a KMS"+variable+"; HOME/keys/"+role+".key when empty")
 	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "file with the key's passphrase (or PATHS_PASSPHRASE_FILE)")
 	fl.StringVar(&f.signingConfig, "signing-config", "", "Sigstore's SigningConfig: the services that vouch for signatures"+or("PATHS_SIGNING_CONFIG"))
 	fl.StringVar(&f.trustedRoot, "trusted-root", "", "Sigstore's TrustedRoot that belongs to it"+or("PATHS_TRUSTED_ROOT"))
@@ -42,12 +49,13 @@ func (f *signerFlags) add(cmd *cobra.Command, role string) {
 }
 
 // fill takes from the environment what no flag says. The verifier takes a key from
-// there and nothing else: it must not sign as the same identity unasked.
+// there and nothing else, and whoever waives takes nothing: they must not sign as the
+// attester unasked.
 func (f signerFlags) fill(h host.Host) signerFlags {
-	if f.role == attest.RoleVerifier {
-		if !f.named() {
-			f.key = h.VerifierKey
-		}
+	if f.role == attest.RoleVerifier && !f.named() {
+		f.key = h.VerifierKey
+	}
+	if f.role != attest.RoleAttester {
 		return f
 	}
 	for _, from := range []struct {
@@ -108,6 +116,9 @@ func (a *app) signer(ctx context.Context, f signerFlags, make bool) (*attest.Sig
 			}
 		}
 		f.key = a.keyFile(f.role)
+		if _, err := os.Stat(f.key); errors.Is(err, fs.ErrNotExist) && f.role == attest.RoleWaiver {
+			return nil, step.Usagef("nobody says who signs, and there is no %s\n  fix: give --key, --identity-token or --login; or make a key with: pathctl key new %s", f.key, f.role)
+		}
 	}
 	s, err := attest.LoadSigner(ctx, f.key, a.passphrase(f.passphraseFile))
 	if err != nil {

@@ -213,6 +213,8 @@ func TestNoFlagRaisesTheLevel(t *testing.T) {
 		"evidence":        {filepath.Join(dir, "evidence")},
 		"timings":         {file("timings.json", "[]")},
 		"attest":          {"true", "false"},
+		"svr":             {"true", "false"},
+		"reproduced-by":   {"oci:" + store},
 		"key":             {filepath.Join(home, "keys", "verifier.key"), filepath.Join(home, "keys", "attester.key"), "hashivault://orders"},
 		"passphrase-file": {file("passphrase", "x")},
 		"signing-config":  {file("signing_config.json", "{}")},

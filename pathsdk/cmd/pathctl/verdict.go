@@ -43,7 +43,11 @@ func writeVerdict(w io.Writer, passed bool, level policy.Level, findings []polic
 		}
 	}
 	for _, x := range waivers {
-		fmt.Fprintf(w, "waiver     %s until %s (%s): %s\n", clean(x.ID), clean(x.Expires), x.State, clean(x.Reason))
+		state := x.State
+		if x.Why != "" {
+			state += ", " + x.Why
+		}
+		fmt.Fprintf(w, "waiver     %s until %s (%s), by %s: %s\n", clean(x.ID), clean(x.Expires), clean(state), clean(x.By()), clean(x.Reason))
 	}
 }
 

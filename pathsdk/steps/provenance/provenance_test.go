@@ -147,7 +147,7 @@ func TestProvenance(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if level, _ := record.Level(p, record.MaxLevel); level != 1 {
+				if level, _ := record.Level(p, record.Trusted{Level: record.MaxLevel}); level != 1 {
 					t.Errorf("level %d, want 1", level)
 				}
 				if dir := filepath.Dir(string(f.in.Run)); bytes.Contains(e.Predicate, []byte(dir)) {
