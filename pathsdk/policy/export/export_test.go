@@ -2,6 +2,8 @@ package export_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -73,6 +75,15 @@ func ended(root map[string]any, kind string) {
 	for _, a := range root[kind].([]any) {
 		a.(map[string]any)["validFor"] = map[string]any{"start": "2020-01-01T00:00:00Z", "end": "2021-01-01T00:00:00Z"}
 	}
+}
+
+// ed25519Log gives the log a key of the kind that Rekor v2 often has.
+func ed25519Log(root map[string]any) {
+	der, err := x509.MarshalPKIXPublicKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)).Public())
+	if err != nil {
+		panic(err)
+	}
+	root["tlogs"].([]any)[0].(map[string]any)["publicKey"] = map[string]any{"rawBytes": der, "keyDetails": "PKIX_ED25519"}
 }
 
 // stream is what the command prints: files, one after the other.
@@ -181,6 +192,7 @@ func TestWriteRefuses(t *testing.T) {
 		"no trusted root":      {"kyverno", export.Input{Images: "*", Signers: []export.Signer{{Name: "ci", Roles: []string{"attester"}, MaxTier: evidence.Observed, Identity: &export.Identity{TrustedRoot: []byte("x")}}}}, "signer ci: trusted root"},
 		"no log":               {"kyverno", export.Input{Images: "*", Signers: []export.Signer{withRoot(func(r map[string]any) { delete(r, "tlogs") })}}, "no transparency log"},
 		"an authority's end":   {"policy-controller", export.Input{Images: "*", Signers: []export.Signer{withRoot(func(r map[string]any) { ended(r, "certificateAuthorities") })}}, "no certificate authority whose period has no end"},
+		"a log's key":          {"policy-controller", export.Input{Images: "*", Signers: []export.Signer{withRoot(ed25519Log)}}, "no transparency log with an ECDSA or RSA key"},
 		"platforms alone":      {"kyverno", export.Input{Images: "*", Policy: only(provenance)}, "give --one-platform"},
 		"controller platforms": {"policy-controller", export.Input{Images: "*", Policy: only(provenance)}, "give --one-platform"},
 		"keys and no image signature": {"policy-controller", export.Input{Images: "*", OnePlatform: true, Policy: only(provenance)},
@@ -224,13 +236,20 @@ func TestTier(t *testing.T) {
 // time.
 func TestEnded(t *testing.T) {
 	s := ci(t)
-	s.Identity.TrustedRoot = changed(t, func(root map[string]any) { ended(root, "timestampAuthorities") })
+	s.Identity.TrustedRoot = changed(t, func(root map[string]any) {
+		authorities := root["certificateAuthorities"].([]any)
+		old := map[string]any{}
+		for k, v := range authorities[0].(map[string]any) {
+			old[k] = v
+		}
+		old["uri"], old["validFor"] = "https://old.example.com", map[string]any{"start": "2020-01-01T00:00:00Z", "end": "2021-01-01T00:00:00Z"}
+		root["certificateAuthorities"] = append(authorities, old)
+	})
 	r, err := export.Write("policy-controller", export.Input{Policy: microservice(t), Signers: []export.Signer{s}, Images: "*"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := string(stream(r))
-	if strings.Contains(text, "timestampAuthorities:") || strings.Contains(text, "rfc3161timestamp:") || !strings.Contains(text, "tLogs:") || !strings.Contains(text, "ctlog:") {
+	if text := string(stream(r)); strings.Contains(text, "old.example.com") || !strings.Contains(text, "fulcio.example.com") {
 		t.Error("an authority that is out of use counts", text)
 	}
 }

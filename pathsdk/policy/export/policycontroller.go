@@ -2,6 +2,7 @@ package export
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -69,7 +70,7 @@ func policyController(p *plan) error {
 	}
 	var docs []any
 	var without []string               // requirements, and the keys that can't meet them
-	used := map[string]*sigstoreKeys{} // nil for a key
+	used := map[string]*sigstoreKeys{} // by the signer's name; nil for a key
 	for _, r := range required {
 		spec := clusterImagePolicy{Images: []map[string]string{{"glob": p.Images}}, Mode: "enforce"}
 		var named, keyed []Signer
@@ -104,7 +105,7 @@ func policyController(p *plan) error {
 	if err := p.add("clusterimagepolicy.yaml", docs...); err != nil {
 		return err
 	}
-	keys, timestamped, identities := false, false, false
+	keys, logged, identities := false, false, false
 	for _, s := range p.Signers {
 		k, ok := used[s.Name]
 		keys = keys || ok && k == nil
@@ -112,7 +113,7 @@ func policyController(p *plan) error {
 			continue
 		}
 		identities = true
-		timestamped = timestamped || s.Identity.Log && len(k.TimestampAuthorities) > 0
+		logged = logged || s.Identity.Log
 		if err := p.add("trustroot-"+s.Name+".yaml", object{"policy.sigstore.dev/v1alpha1", "TrustRoot", map[string]string{"name": s.Name}, trustRoot{*k}}); err != nil {
 			return err
 		}
@@ -123,8 +124,8 @@ func policyController(p *plan) error {
 	if len(without) > 0 {
 		p.lacks("%s: policy-controller verifies the bundles of identities, not of keys", strings.Join(without, ", "))
 	}
-	if timestamped {
-		p.lacks("entries in a transparency log: where a timestamp says when a certificate was used, policy-controller looks at no log")
+	if logged {
+		p.note("policy-controller 0.14 reads entries of Rekor v1 alone, and refuses what is signed with Rekor v2; an identity with log: none goes by timestamps")
 	}
 	if identities {
 		p.note("policy-controller knows not how long an authority was in use: those whose period has an end are left out")
@@ -142,42 +143,47 @@ func authorityOf(s Signer, r policy.Require, keys *sigstoreKeys) authority {
 		Keyless:      &keyless{keys.CertificateAuthorities[0].URI, []wantedIdentity{s.Identity.wanted()}, s.Name, len(keys.CTLogs) == 0},
 		Attestations: []map[string]string{{"name": r.Type().Name, "predicateType": r.Type().URI}},
 	}
-	if len(keys.TimestampAuthorities) > 0 {
-		a.RFC3161Timestamp = map[string]string{"trustRootRef": s.Name}
-	} else {
+	if s.Identity.Log {
 		a.CTLog = map[string]string{"trustRootRef": s.Name}
+	} else {
+		a.RFC3161Timestamp = map[string]string{"trustRootRef": s.Name}
 	}
 	return a
 }
 
-// keys are the parts of a trusted root that policy-controller can be given. It knows
-// no periods of validity: what is no longer in use, or will once be, is left out. With
-// timestamps it looks at no log, whose keys it may not even be able to read. A signer
-// with a key has none.
+// keys are the parts of a trusted root that policy-controller is given: a log or the
+// timestamps, since with timestamps it looks at no log. It knows no periods of validity,
+// so what is no longer in use, or will once be, is left out. A signer with a key has
+// none.
 func (r trustedRoot) keys(s Signer) (*sigstoreKeys, error) {
 	if s.Identity == nil {
 		return nil, nil
 	}
-	k := &sigstoreKeys{}
+	lacks := func(what string) error {
+		return step.Usagef("signer %s: the trusted root has no %s whose period has no end, and policy-controller knows no periods", s.Name, what)
+	}
+	k := &sigstoreKeys{CTLogs: logs(r.Ctlogs)}
 	var err error
 	if k.CertificateAuthorities, err = authorities(r.CertificateAuthorities); err != nil {
 		return nil, step.Usagef("signer %s: trusted root: certificate authority: %w", s.Name, err)
 	}
 	if len(k.CertificateAuthorities) == 0 {
-		return nil, step.Usagef("signer %s: the trusted root has no certificate authority whose period has no end, and policy-controller knows no periods", s.Name)
+		return nil, lacks("certificate authority")
+	}
+	if len(r.Ctlogs) > 0 && len(k.CTLogs) == 0 {
+		return nil, lacks("certificate log")
+	}
+	if s.Identity.Log {
+		if k.TLogs = logs(r.Tlogs); len(k.TLogs) == 0 {
+			return nil, lacks("transparency log with an ECDSA or RSA key")
+		}
+		return k, nil
 	}
 	if k.TimestampAuthorities, err = authorities(r.TimestampAuthorities); err != nil {
 		return nil, step.Usagef("signer %s: trusted root: timestamp authority: %w", s.Name, err)
 	}
-	k.CTLogs = logs(r.Ctlogs)
-	if len(r.Ctlogs) > 0 && len(k.CTLogs) == 0 {
-		return nil, step.Usagef("signer %s: the trusted root has no certificate log whose period has no end, and policy-controller knows no periods", s.Name)
-	}
-	if len(k.TimestampAuthorities) > 0 {
-		return k, nil
-	}
-	if k.TLogs = logs(r.Tlogs); len(k.TLogs) == 0 {
-		return nil, step.Usagef("signer %s: the trusted root has neither timestamp authority nor transparency log whose period has no end, and policy-controller knows no periods", s.Name)
+	if len(k.TimestampAuthorities) == 0 {
+		return nil, lacks("timestamp authority")
 	}
 	return k, nil
 }
@@ -215,13 +221,17 @@ func authorities(all []*prototrustroot.CertificateAuthority) ([]certificateAutho
 	return open, nil
 }
 
+// logs leaves out those with keys of a kind that policy-controller can't read, for
+// which it would read none.
 func logs(all []*prototrustroot.TransparencyLogInstance) []transparencyLog {
 	var open []transparencyLog
 	for _, l := range all {
-		if ended(l.GetPublicKey().GetValidFor()) {
+		der := l.GetPublicKey().GetRawBytes()
+		key, err := x509.ParsePKIXPublicKey(der)
+		if _, isEd25519 := key.(ed25519.PublicKey); err != nil || isEd25519 || ended(l.GetPublicKey().GetValidFor()) {
 			continue
 		}
-		open = append(open, transparencyLog{l.GetBaseUrl(), "sha256", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: l.GetPublicKey().GetRawBytes()})})
+		open = append(open, transparencyLog{l.GetBaseUrl(), "sha256", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})})
 	}
 	return open
 }
