@@ -44,7 +44,9 @@ that with pathctl verify before an image is deployed.
 
 A verifier looks at the digest that it is given. For images of several platforms that
 is the index, and what the policy requires of each platform is left out; --one-platform
-says that all images have one platform, so that it goes in.`,
+says that all images have one platform, so that it goes in.
+
+Give each export a folder of its own: files of an earlier one stay there.`,
 		Example: `  pathctl policy export --format kyverno --images 'registry.example.com/team/*' --out deploy/policy
   pathctl policy export --format kyverno --images 'registry.example.com/team/*' --one-platform --out - | kubectl apply -f -
   pathctl policy export --format policy-controller --images 'registry.example.com/team/**' --out deploy/policy

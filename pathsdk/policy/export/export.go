@@ -178,7 +178,7 @@ func (p *plan) ours() {
 	for _, r := range p.Policy.Rules {
 		rules = append(rules, r.ID)
 	}
-	p.lacks("the tier that a statement claims: any will do for %s; signers whose maxTier is too low are not named", strings.Join(tiers, ", "))
+	p.lacks("the tier that a statement claims (%s): any will do, but whose maxTier is too low is not named", strings.Join(tiers, ", "))
 	p.lacks("age, nor which of several statements is the newest: any valid one will do, an old scan too")
 	if len(rules) > 0 {
 		p.lacks("the policy's rules over what the evidence says, in CEL, with the SLSA level and waivers: %s", strings.Join(rules, ", "))
