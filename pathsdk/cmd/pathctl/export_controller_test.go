@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/pavedpaths/paths/pathsdk/evidence"
 )
 
 // controller asks policy-controller whether it admits an image.

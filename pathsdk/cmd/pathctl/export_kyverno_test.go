@@ -68,6 +68,19 @@ func TestExportKyvernoKeys(t *testing.T) {
 	w.ship(stranger, w.host+"/team/stranger:v1")
 	w.judged("signed with another key", w.kyverno(policy, w.digest(w.host+"/team/stranger:v1")), unsigned)
 
+	raw, err := os.ReadFile(filepath.Join(w.home, "trust.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := filepath.Join(w.home, "two.yaml")
+	second := fmt.Sprintf("  - {name: second, key: %q, roles: [attester], maxTier: observed, maxBuildLevel: 1}\n", filepath.Join(stranger, "keys", "attester.pub"))
+	if err := os.WriteFile(two, append(raw, second...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	either := filepath.Join(w.export(w.home, "kyverno", "--images", w.host+"/*", "--one-platform", "--trust", two), "kyverno.yaml")
+	w.judged("signed by the first of two attesters", w.kyverno(either, good), "")
+	w.judged("signed by the second of two attesters", w.kyverno(either, w.digest(w.host+"/team/stranger:v1")), "")
+
 	// The verifier is in the trust root, but is no attester.
 	verifier := newHome(t)
 	runProcess(t, verifier, "key", "init").says(t, "key init", 0)
@@ -91,9 +104,9 @@ func TestExportKyvernoKeys(t *testing.T) {
 
 	// What is about platforms hangs on each of them, and not on their index.
 	w.ship(w.home, w.host+"/team/two:v1", "--platforms", bothPlatforms)
-	two := w.digest(w.host + "/team/two:v1")
-	w.judged("two platforms", w.kyverno(index, two), "")
-	w.judged("two platforms as if they were one", w.kyverno(policy, two), "no spdx (https://spdx.dev/Document) signed by attester")
+	platforms := w.digest(w.host + "/team/two:v1")
+	w.judged("two platforms", w.kyverno(index, platforms), "")
+	w.judged("two platforms as if they were one", w.kyverno(policy, platforms), "no spdx (https://spdx.dev/Document) signed by attester")
 
 	w.judged("a tag", w.kyverno(policy, w.host+"/team/hello:v1"), "does not have a digest")
 	// Kyverno's webhook replaces a tag by its digest, before it verifies that.
@@ -135,6 +148,12 @@ func TestExportKyvernoIdentity(t *testing.T) {
 	w.judged("the same name by another Sigstore", w.kyverno(other, good), unsigned)
 	w.push(w.host+"/team/hello:v1", w.tampered(good))
 	w.judged("a moved tag", w.kyverno(policy, w.digest(w.host+"/team/hello:v1")), unsigned)
+
+	timestamped := s.withoutLog(t)
+	w.ship(timestamped, w.host+"/team/timestamped:v1")
+	unlogged := filepath.Join(w.export(timestamped, "kyverno", flags...), "kyverno.yaml")
+	w.judged("timestamped, where no log is needed", w.kyverno(unlogged, w.digest(w.host+"/team/timestamped:v1")), "")
+	w.judged("timestamped, where a log is needed", w.kyverno(policy, w.digest(w.host+"/team/timestamped:v1")), unsigned)
 
 	t.Setenv("PATHS_IDENTITY_TOKEN_FILE", "")
 	t.Setenv("PATHS_SIGNING_CONFIG", "")
