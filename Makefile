@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault adversary bench bench-dagger bench-verify fuzz lint gen clean
+.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno adversary bench bench-dagger bench-verify fuzz lint gen clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ e2e-trust: build ## end-to-end: sign by identity on a real Sigstore, as its veri
 
 e2e-vault: build ## end-to-end: sign with a key in a real HashiCorp Vault
 	@scripts/e2e-vault.sh
+
+e2e-kyverno: build ## end-to-end: exported policies in Kyverno, policy-controller and Conforma's types
+	@scripts/e2e-kyverno.sh
 
 adversary: build ## run every attack of docs/adversary.md on the real components
 	@E2E='^TestAdversary$$' scripts/e2e-trust.sh

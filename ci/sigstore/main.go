@@ -113,6 +113,9 @@ func up(ctx context.Context, c *config) error {
 	if err := writeTrust(c); err != nil {
 		return err
 	}
+	if err := writeTUF(c); err != nil {
+		return err
+	}
 	for _, s := range c.services() {
 		if err := start(ctx, c, s); err != nil {
 			return errors.Join(err, down(c))

@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/pem"
 	"errors"
@@ -48,6 +49,7 @@ type Trust struct {
 	signers    map[string]TrustedSigner // by the hint of their key
 	material   root.TrustedMaterial     // those keys
 	identities []*trustedIdentity
+	files      map[string][]byte // what the entries name, by the signer's name
 }
 
 // TrustedSigner is one entry of a trust root.
@@ -127,7 +129,7 @@ func ParseTrust(b []byte, read func(path string) ([]byte, error)) (*Trust, error
 	if len(f.Signers) == 0 || len(f.Signers) > maxSigners {
 		return nil, step.Usagef("%d signers, want 1 to %d", len(f.Signers), maxSigners)
 	}
-	t := &Trust{signers: map[string]TrustedSigner{}}
+	t := &Trust{signers: map[string]TrustedSigner{}, files: map[string][]byte{}}
 	keys := map[string]*root.ExpiringKey{}
 	var names []string
 	for i, s := range f.Signers {
@@ -168,6 +170,7 @@ func ParseTrust(b []byte, read func(path string) ([]byte, error)) (*Trust, error
 			return nil, fmt.Errorf("signer %s: key %s: %w", s.Name, s.Key, err)
 		}
 		t.signers[hint] = s
+		t.files[s.Name] = text
 		keys[hint] = root.NewExpiringKey(v, time.Time{}, time.Time{})
 	}
 	t.material = root.NewTrustedPublicKeyMaterialFromMapping(keys)
@@ -190,6 +193,7 @@ func (t *Trust) addIdentity(s TrustedSigner, read func(path string) ([]byte, err
 		return step.Usagef("identity.trustedRoot %s: %w", s.Identity.TrustedRoot, err)
 	}
 	t.identities = append(t.identities, id)
+	t.files[s.Name] = text
 	return nil
 }
 
@@ -238,6 +242,10 @@ func (t *Trust) Signers() []TrustedSigner {
 	slices.SortFunc(all, func(a, b TrustedSigner) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
+
+// File is what a signer's entry names: a PEM public key, or a Sigstore trusted root as
+// JSON.
+func (t *Trust) File(signer string) []byte { return bytes.Clone(t.files[signer]) }
 
 func parsePublic(text []byte) (crypto.PublicKey, error) {
 	block, rest := pem.Decode(text)

@@ -50,6 +50,9 @@ func TestParseTrust(t *testing.T) {
 	if diff := cmp.Diff(want, trust.Signers()); diff != "" {
 		t.Error(diff)
 	}
+	if diff := cmp.Diff(string(keys["b.pub"]), string(trust.File("b"))); diff != "" {
+		t.Error(diff)
+	}
 
 	swap := func(from, to string) string { return head + "signers: [" + strings.Replace(one, from, to, 1) + "]" }
 	for _, tt := range []struct{ name, text, want string }{

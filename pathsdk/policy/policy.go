@@ -113,6 +113,9 @@ type Require struct {
 // ID is the id under which the requirement stands among the rules of a verdict.
 func (r Require) ID() string { return "require/" + r.typ.Name }
 
+// Type is the required predicate's type. It is known once the policy is loaded.
+func (r Require) Type() evidence.Type { return r.typ }
+
 // Where a required predicate must be.
 const (
 	AboutImage     = "image"

@@ -17,9 +17,10 @@ import (
 func newPolicy(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
-		Short: "List, print and test policies",
+		Short: "List, print, test and export policies",
 	}
 	cmd.AddCommand(
+		newPolicyExport(a),
 		&cobra.Command{
 			Use:   "ls",
 			Short: "List the shipped policies and their parameters",
