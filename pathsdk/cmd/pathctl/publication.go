@@ -91,6 +91,9 @@ func (a *app) publish(ctx context.Context, signer *attest.Signer, p publication,
 	if err := oci.Settle(ctx, dst); err != nil {
 		return res, fresh, err
 	}
+	if err := a.confirm(ctx, signer, p, res); err != nil {
+		return res, fresh, err
+	}
 	for _, d := range p.Legacy {
 		if _, err := attest.WriteLegacySignature(ctx, to, d, signer, with); err != nil {
 			return res, fresh, err
@@ -145,6 +148,38 @@ func (a *app) attachAll(ctx context.Context, signer *attest.Signer, p publicatio
 		res.Evidence = append(res.Evidence, list...)
 	}
 	return fresh, err
+}
+
+// confirm reads all that hangs on the image now, before its tag names it.
+func (a *app) confirm(ctx context.Context, signer *attest.Signer, p publication, res attested) error {
+	to, err := oci.ParseLocator(p.To)
+	if err != nil {
+		return err
+	}
+	place, err := oci.Open(ctx, to, oci.WithTransport(a.transport())) // without what the writer knows
+	if err != nil {
+		return err
+	}
+	items := make([][]attestedItem, len(p.Evidence)) // of each statement, in the order of its images
+	rest := res.Evidence
+	for i, s := range p.Evidence {
+		items[i], rest = rest[:len(s.On)], rest[len(s.On):]
+	}
+	err = each(ctx, p.Evidence, func(ctx context.Context, i int, s statement) error {
+		for _, item := range items[i] {
+			if err := signer.Confirm(ctx, place, item.Subject, item.Digest, s.Bytes); err != nil {
+				return fmt.Errorf("%s: %w", s.Type.Name, err)
+			}
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, oci.ErrContent):
+		return damaged(to, err)
+	case err != nil:
+		return fmt.Errorf("what was published to %s does not read back: %w\n  fix: run the same command again; the tag stays where it was", p.To, err)
+	}
+	return nil
 }
 
 // errPending is the failure of a log, after everything was signed.
