@@ -2,6 +2,7 @@ package provenance_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,6 +61,21 @@ func TestMerge(t *testing.T) {
 		}, "can't vouch"},
 		"a control plane": {func(r []provenance.Record) []provenance.Record {
 			return claim(r, provenance.FactSource, provenance.SourceControlPlane)
+		}, "can't vouch"},
+		"a self-hosted platform": {func(r []provenance.Record) []provenance.Record {
+			return claim(r, provenance.FactHost, provenance.HostGitHubOther)
+		}, "can't vouch"},
+		"a producer": {func(r []provenance.Record) []provenance.Record {
+			r[1].Facts = append(slices.Clone(r[1].Facts), provenance.Fact{Name: provenance.FactProducer, Value: "https://github.com/acme/x", How: "so it is"})
+			return r
+		}, "can't vouch"},
+		"an issuer": {func(r []provenance.Record) []provenance.Record {
+			r[1].Facts = append(slices.Clone(r[1].Facts), provenance.Fact{Name: provenance.FactProducerIssuer, Value: "https://example.com", How: "so it is"})
+			return r
+		}, "can't vouch"},
+		"a run": {func(r []provenance.Record) []provenance.Record {
+			r[1].Facts = append(slices.Clone(r[1].Facts), provenance.Fact{Name: provenance.FactRun, Value: "https://example.com/1", How: "so it is"})
+			return r
 		}, "can't vouch"},
 		"a weaker fence": {func(r []provenance.Record) []provenance.Record {
 			r[2].Facts = provenance.Dagger(provenance.Fence{})
