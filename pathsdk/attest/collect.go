@@ -60,7 +60,7 @@ func Collect(ctx context.Context, s oci.Store, images []oci.Image, t *Trust) ([]
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetches)
-	seen := &checked{by: map[blobID]*result{}}
+	seen := &checked{by: map[blobID]*result{}, documents: map[blobID]*document{}}
 	for i := range found {
 		g.Go(func() error {
 			found[i].read(gctx, s, t, seen)
@@ -75,7 +75,7 @@ func Collect(ctx context.Context, s oci.Store, images []oci.Image, t *Trust) ([]
 
 // read fetches and verifies one referrer.
 func (f *Found) read(ctx context.Context, s oci.Store, t *Trust, seen *checked) {
-	layer, err := bundleOf(ctx, s, f.Digest, f.Image)
+	layer, document, err := bundleOf(ctx, s, f.Digest, f.Image)
 	if err != nil {
 		f.Err = err
 		return
@@ -92,6 +92,42 @@ func (f *Found) read(ctx context.Context, s oci.Store, t *Trust, seen *checked) 
 		return
 	}
 	f.Verified = r.v
+	if f.PredicateType == evidence.Reference.URI {
+		f.resolve(ctx, s, document, seen)
+	}
+}
+
+// resolve puts the predicate that a statement refers to in the place of the reference:
+// it must be the document beside it, to the last byte, and nothing is fetched from
+// anywhere else.
+func (f *Found) resolve(ctx context.Context, s oci.Store, document *v1.Descriptor, seen *checked) {
+	v := *f.Verified
+	refused := func(err error) {
+		f.Verified, f.Err = nil, refuse(RefusedReference, err)
+	}
+	ref, err := evidence.ParseReference(v.Statement.Predicate)
+	if err != nil {
+		refused(err)
+		return
+	}
+	t, digest, err := ref.Referenced()
+	if err != nil {
+		refused(err)
+		return
+	}
+	f.PredicateType = t.URI
+	if document == nil || oci.Digest(*document) != digest {
+		refused(fmt.Errorf("the %s that it refers to, %s, is not beside it", t.Name, digest))
+		return
+	}
+	d := seen.document(blobID{document.Digest, document.Size})
+	d.once.Do(func() { d.bytes, d.err = oci.ReadBlob(ctx, s, *document, evidence.MaxDocument) })
+	if d.err != nil {
+		refused(fmt.Errorf("read the %s that it refers to: %w", t.Name, d.err))
+		return
+	}
+	v.Statement.PredicateType, v.Statement.Predicate, v.ByReference = t.URI, d.bytes, true
+	f.Verified = &v
 }
 
 // checked remembers bundles by digest and size. A wrong size fails, and must
@@ -99,8 +135,27 @@ func (f *Found) read(ctx context.Context, s oci.Store, t *Trust, seen *checked) 
 // whoever can push may hang one of ours on an image ten thousand times, each
 // time in another manifest: it is read, verified and kept once.
 type checked struct {
-	mu sync.Mutex
-	by map[blobID]*result
+	mu        sync.Mutex
+	by        map[blobID]*result
+	documents map[blobID]*document
+}
+
+// document is one that a statement refers to.
+type document struct {
+	once  sync.Once
+	bytes []byte
+	err   error
+}
+
+func (c *checked) document(id blobID) *document {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d, ok := c.documents[id]
+	if !ok {
+		d = &document{}
+		c.documents[id] = d
+	}
+	return d
 }
 
 type blobID struct {
@@ -139,24 +194,27 @@ func (r *result) check(ctx context.Context, s oci.Store, t *Trust, layer v1.Desc
 	}
 }
 
-// bundleOf finds the one bundle of a referrer.
-func bundleOf(ctx context.Context, s oci.Store, d, image step.Digest) (v1.Descriptor, error) {
+// bundleOf finds the one bundle of a referrer, and the document beside it, if any.
+func bundleOf(ctx context.Context, s oci.Store, d, image step.Digest) (bundle v1.Descriptor, document *v1.Descriptor, err error) {
 	m, err := s.Manifest(ctx, d)
 	if err != nil {
-		return v1.Descriptor{}, refuse(RefusedUnreadable, fmt.Errorf("read referrer: %w", err))
+		return bundle, nil, refuse(RefusedUnreadable, fmt.Errorf("read referrer: %w", err))
 	}
 	c, err := m.Content()
 	if err != nil {
-		return v1.Descriptor{}, refuse(RefusedUnreadable, fmt.Errorf("read referrer: %w", err))
+		return bundle, nil, refuse(RefusedUnreadable, fmt.Errorf("read referrer: %w", err))
 	}
 	if c.ArtifactType != BundleType {
-		return v1.Descriptor{}, refuse(RefusedNoBundle, fmt.Errorf("%w: artifact type %.80q", errNoBundle, c.ArtifactType))
+		return bundle, nil, refuse(RefusedNoBundle, fmt.Errorf("%w: artifact type %.80q", errNoBundle, c.ArtifactType))
 	}
 	if c.Subject == nil || oci.Digest(*c.Subject) != image {
-		return v1.Descriptor{}, refuse(RefusedSubject, fmt.Errorf("the referrer's subject is not %s, which it is listed for", image))
+		return bundle, nil, refuse(RefusedSubject, fmt.Errorf("the referrer's subject is not %s, which it is listed for", image))
 	}
-	if len(c.Layers) != 1 || string(c.Layers[0].MediaType) != BundleType {
-		return v1.Descriptor{}, refuse(RefusedMalformed, fmt.Errorf("the referrer has %d layers, want one of type %s", len(c.Layers), BundleType))
+	if n := len(c.Layers); n < 1 || n > 2 || string(c.Layers[0].MediaType) != BundleType {
+		return bundle, nil, refuse(RefusedMalformed, fmt.Errorf("the referrer has %d layers, want one of type %s, and a document that it refers to at most", n, BundleType))
 	}
-	return c.Layers[0], nil
+	if len(c.Layers) == 2 {
+		document = &c.Layers[1]
+	}
+	return c.Layers[0], document, nil
 }

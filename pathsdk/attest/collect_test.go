@@ -209,7 +209,7 @@ func TestReplayedBundle(t *testing.T) {
 	b := signed(t, attester, statement(t, evidence.SCAI, p.image.Digest, evidence.Derived))
 	const times = 50
 	for i := range times {
-		if _, err := attest.Attach(t.Context(), p.store, p.image.Descriptor, b, evidence.SCAI.URI, created.Add(time.Duration(i)*time.Second)); err != nil {
+		if _, err := attest.Attach(t.Context(), p.store, p.image.Descriptor, b, evidence.SCAI.URI, created.Add(time.Duration(i)*time.Second), nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
@@ -20,7 +21,7 @@ func (s *Signer) Confirm(ctx context.Context, store oci.Store, image, referrer s
 		if oci.Digest(d) != referrer {
 			continue
 		}
-		layer, err := bundleOf(ctx, store, referrer, image)
+		layer, document, err := bundleOf(ctx, store, referrer, image)
 		if err != nil {
 			return fmt.Errorf("referrer %s: %w", referrer, err)
 		}
@@ -31,6 +32,11 @@ func (s *Signer) Confirm(ctx context.Context, store oci.Store, image, referrer s
 		bun, _, err := parseBundle(b)
 		if err != nil {
 			return fmt.Errorf("referrer %s: %w", referrer, err)
+		}
+		if document != nil {
+			if _, err := oci.ReadBlob(ctx, store, *document, evidence.MaxDocument); err != nil {
+				return fmt.Errorf("referrer %s: %w", referrer, err)
+			}
 		}
 		if !s.logged(bun) || !s.Made(b, statement) {
 			return fmt.Errorf("referrer %s does not hold what was signed", referrer)

@@ -10,6 +10,8 @@ type Code string
 const (
 	// RefusedUnreadable: a registry did not give it, or not with its digest.
 	RefusedUnreadable Code = "unreadable"
+	// RefusedReference: what a statement refers to is not beside it, or can't be read.
+	RefusedReference Code = "bad-reference"
 	// RefusedNoBundle: it is a referrer of another kind.
 	RefusedNoBundle Code = "no-bundle"
 	// RefusedMalformed: it is no bundle around one signed statement.

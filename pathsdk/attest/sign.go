@@ -86,12 +86,15 @@ func SignImage(ctx context.Context, s *Signer, image step.Subject) ([]byte, erro
 }
 
 // Attach writes a bundle as a referrer of image, with the artifact type and the
-// annotations that cosign uses. The same arguments give the same referrer.
-func Attach(ctx context.Context, w oci.Writer, image v1.Descriptor, bundle []byte, predicateType string, created time.Time) (step.Digest, error) {
+// annotations that cosign uses. The same arguments give the same referrer. A document
+// that the statement refers to goes beside the bundle: who copies the one copies the
+// other, and no registry drops it.
+func Attach(ctx context.Context, w oci.Writer, image v1.Descriptor, bundle []byte, predicateType string, created time.Time, document *oci.Document) (step.Digest, error) {
 	d, err := oci.Attach(ctx, w, image, oci.Artifact{
 		ArtifactType: BundleType,
 		MediaType:    BundleType,
 		Payload:      bundle,
+		More:         document,
 		Annotations: map[string]string{
 			annotationCreated:   created.UTC().Format(time.RFC3339),
 			annotationContent:   "dsse-envelope",

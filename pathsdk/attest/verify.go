@@ -28,6 +28,9 @@ type Verified struct {
 	// Tier is how far the statement can be trusted: the lower one of what it
 	// claims and of what its signer may give. One that claims none is reported.
 	Tier evidence.Tier
+	// ByReference is true if the statement referred to its predicate, which stands in
+	// Statement in the place of the reference.
+	ByReference bool
 	// Overclaim says that the statement claims more than its signer may give;
 	// empty for an honest one.
 	Overclaim string

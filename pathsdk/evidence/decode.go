@@ -10,9 +10,13 @@ import (
 	kjson "sigs.k8s.io/json"
 )
 
-// MaxPredicate is the largest predicate in bytes that is written or read: the
-// strictest limit among the services that store attestations (GitHub's).
+// MaxPredicate is the largest predicate in bytes that a statement holds: the strictest
+// limit among the services that store attestations (GitHub's). A larger one is a
+// document of its own, which a statement refers to (ReferenceV01).
 const MaxPredicate = 16 << 20
+
+// MaxDocument is the largest predicate in bytes that is written or read at all.
+const MaxDocument = 128 << 20
 
 // MaxStatement is the largest statement in bytes that is written or read.
 const MaxStatement = MaxPredicate + 64<<10
@@ -41,7 +45,7 @@ func decode(raw []byte, limit int, v any) error {
 // parse decodes a predicate of one type and validates it.
 func parse[P interface{ Validate() error }](t Type, raw json.RawMessage) (P, error) {
 	var p P
-	if err := decode(raw, MaxPredicate, &p); err != nil {
+	if err := decode(raw, MaxDocument, &p); err != nil {
 		return p, fmt.Errorf("%s predicate: %w", t.Name, err)
 	}
 	if err := p.Validate(); err != nil {
@@ -59,8 +63,8 @@ func encode(t Type, p interface{ Validate() error }) (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s predicate: %w", t.Name, err)
 	}
-	if len(raw) > MaxPredicate {
-		return nil, fmt.Errorf("%s predicate: %d bytes are more than the limit of %d", t.Name, len(raw), MaxPredicate)
+	if len(raw) > MaxDocument {
+		return nil, fmt.Errorf("%s predicate: %d bytes are more than the limit of %d", t.Name, len(raw), MaxDocument)
 	}
 	return raw, nil
 }

@@ -46,6 +46,9 @@ func New(t Type, predicate json.RawMessage, s step.Subject, tier Tier) ([]byte, 
 	if tier.Rank() == 0 {
 		return nil, fmt.Errorf("%s statement: tier %q is none of reported, derived, observed, reproduced", t.Name, tier)
 	}
+	if len(predicate) > MaxPredicate {
+		return nil, fmt.Errorf("%s statement: the predicate has %d bytes, more than the limit of %d: refer to it", t.Name, len(predicate), MaxPredicate)
+	}
 	if err := Check(t, predicate); err != nil {
 		return nil, err
 	}
@@ -131,6 +134,8 @@ func Check(t Type, predicate json.RawMessage) error {
 		_, err = ParseRelease(predicate)
 	case Waiver.URI:
 		_, err = ParseWaiver(predicate)
+	case Reference.URI:
+		_, err = ParseReference(predicate)
 	case Signature.URI:
 		err = ParseSignature(predicate)
 	default:

@@ -141,6 +141,7 @@ func TestTypes(t *testing.T) {
 		"svr":         "https://in-toto.io/attestation/svr/v0.2",
 		"release":     "https://in-toto.io/attestation/release/v0.2",
 		"vsa":         "https://slsa.dev/verification_summary/v1",
+		"reference":   "https://in-toto.io/attestation/reference/v0.1",
 		"waiver":      "https://github.com/pavedpaths/paths/attestations/waiver/v1",
 	}
 	got := map[string]string{}

@@ -4,7 +4,9 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,6 +18,7 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
+	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
 // attacks are all of them. A refusal of evidence that the policy requires is a refusal
@@ -282,6 +285,24 @@ func lies() []attack {
 			b.rebundle(b.of(b.image, evidence.Vulns), b.edited(evidence.Vulns, badNews))
 			b.attach(b.image, signed(b.t, b.home, attest.VerifierKey, b.waiver(string(b.image), "2026-01-31")))
 			return b.verify("--trust", trust)
+		}},
+		{"puts another document in the place of one that is signed by its digest", "a signature over a name signs anything", "bad-reference", func(b *battle) outcome {
+			old := b.of(b.image, evidence.SPDX)
+			var st struct{ Predicate json.RawMessage }
+			if err := json.Unmarshal(old.statement, &st); err != nil {
+				b.t.Fatal(err)
+			}
+			sum := sha256.Sum256(st.Predicate)
+			b.remove(old.digest)
+			ref := evidence.ReferTo(evidence.SPDX, step.Digest("sha256:"+hex.EncodeToString(sum[:])))
+			b.hang(ref, st.Predicate)
+			if o := b.verify(); o.code != 0 {
+				b.t.Fatalf("the document that is signed is refused: %s", o.text)
+			}
+			b.restore()
+			b.remove(old.digest)
+			b.hang(ref, append(st.Predicate, ' '))
+			return b.verify()
 		}},
 		{"calls its own build a second builder's", "one builder agrees with itself", "reproduced", func(b *battle) outcome {
 			return b.verify("--reproduced-by", "oci:"+b.store)

@@ -34,6 +34,7 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/internal/regtest"
+	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -312,6 +313,32 @@ func (b *battle) waiver(image, expires string) []byte {
 		b.t.Fatal(err)
 	}
 	return st
+}
+
+// hang signs a reference by the right identity, and hangs it on the image with a
+// document beside it.
+func (b *battle) hang(ref evidence.ReferenceV01, document []byte) {
+	b.t.Helper()
+	predicate, err := ref.Encode()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	st, err := evidence.New(evidence.Reference, predicate, step.Subject{Name: "hello", Digest: b.image}, evidence.Derived)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	layout, err := oci.OpenLayout(b.store)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	images, err := oci.Images(b.t.Context(), layout, b.image)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	beside := &oci.Document{MediaType: evidence.SPDX.MediaType(), Bytes: document}
+	if _, err := attest.Attach(b.t.Context(), layout, images[0].Descriptor, b.signAs(b.sigstoreWorld, st), evidence.Reference.URI, time.Unix(0, 0), beside); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // platform is one of the adversary's own: it gives jobs tokens of GitHub's shape, and

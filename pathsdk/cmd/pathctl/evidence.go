@@ -35,7 +35,10 @@ type listed struct {
 	// Identity is whom the signer's certificate names.
 	Identity string        `json:"identity,omitempty"`
 	Tier     evidence.Tier `json:"tier,omitempty"`
-	Error    string        `json:"error,omitempty"`
+	// ByReference is true if the predicate is too large to stand in the statement, which
+	// refers to it.
+	ByReference bool   `json:"byReference,omitempty"`
+	Error       string `json:"error,omitempty"`
 }
 
 func list(e examined) []listed {
@@ -43,7 +46,7 @@ func list(e examined) []listed {
 	for _, f := range e.found {
 		l := listed{Digest: f.Digest, Image: f.Image, Type: f.PredicateType}
 		if f.Verified != nil {
-			l.Signer, l.Tier = f.Verified.Signer.Name, f.Verified.Tier
+			l.Signer, l.Tier, l.ByReference = f.Verified.Signer.Name, f.Verified.Tier, f.Verified.ByReference
 			if c := f.Verified.Certified; c != nil {
 				l.Identity = c.Subject
 			}
@@ -126,6 +129,9 @@ func newEvidenceTree(a *app, trust *string) *cobra.Command {
 						by := "signed by " + l.Signer
 						if l.Identity != "" {
 							by += ", " + clean(l.Identity)
+						}
+						if l.ByReference {
+							by += ", by reference"
 						}
 						if l.Error != "" {
 							by = "not usable: " + clean(l.Error)

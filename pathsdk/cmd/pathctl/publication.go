@@ -132,7 +132,7 @@ func (a *app) attachAll(ctx context.Context, signer *attest.Signer, p publicatio
 	items := make([][]attestedItem, len(p.Evidence))
 	err = each(ctx, p.Evidence, func(ctx context.Context, i int, s statement) error {
 		for _, on := range s.On {
-			d, err := attest.Attach(ctx, dst, on, signatures[i].bundle, s.Type.URI, p.Created)
+			d, err := attest.Attach(ctx, dst, on, signatures[i].bundle, s.signed().URI, p.Created, s.Document)
 			if err != nil {
 				return err
 			}

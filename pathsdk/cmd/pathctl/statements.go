@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sort"
@@ -22,6 +25,37 @@ type statement struct {
 	On []v1.Descriptor
 	// Bytes are the in-toto Statement.
 	Bytes []byte
+	// Document is the predicate that the statement refers to, if that is too large to
+	// stand in it.
+	Document *oci.Document `json:",omitempty"`
+}
+
+// signed is the type of the predicate that is signed.
+func (s statement) signed() evidence.Type {
+	if s.Document != nil {
+		return evidence.Reference
+	}
+	return s.Type
+}
+
+// encode makes the statement about a subject, or one that refers to the predicate.
+func (s *statement) encode(predicate json.RawMessage, about step.Subject) error {
+	if len(predicate) > evidence.MaxPredicate {
+		// Nothing malformed is referred to, either.
+		if err := evidence.Check(s.Type, predicate); err != nil {
+			return err
+		}
+		sum := sha256.Sum256(predicate)
+		ref, err := evidence.ReferTo(s.Type, step.Digest("sha256:"+hex.EncodeToString(sum[:]))).Encode()
+		if err != nil {
+			return err
+		}
+		s.Document = &oci.Document{MediaType: s.Type.MediaType(), Bytes: predicate}
+		predicate = ref
+	}
+	var err error
+	s.Bytes, err = evidence.New(s.signed(), predicate, about, s.Tier)
+	return err
 }
 
 // statementsOf gives each piece of evidence its tier by where it was made: the
@@ -48,8 +82,7 @@ func statementsOf(c claims.Claims, images []oci.Image, records []provenance.Node
 		for _, im := range on {
 			s.On = append(s.On, im.Descriptor)
 		}
-		var err error
-		s.Bytes, err = evidence.New(t, e.Predicate, *e.Subject, s.Tier)
+		err := s.encode(e.Predicate, *e.Subject)
 		all = append(all, s)
 		return err
 	}
