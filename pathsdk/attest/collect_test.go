@@ -254,9 +254,6 @@ func TestCosignVerifies(t *testing.T) {
 			if err := oci.Settle(t.Context(), p.store); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := attest.WriteLegacySignature(t.Context(), p.locator, p.image.Digest, attester); err != nil {
-				t.Fatal(err)
-			}
 			ref, err := name.NewDigest(p.served+"@"+string(p.image.Digest), name.Insecure)
 			if err != nil {
 				t.Fatal(err)
@@ -279,60 +276,8 @@ func TestCosignVerifies(t *testing.T) {
 				} else if err != nil || len(atts) != len(types) {
 					t.Errorf("cosign verified %d attestations: %v", len(atts), err)
 				}
-				opts = cosign.CheckOpts{SigVerifier: sv, IgnoreTlog: true, ClaimVerifier: cosign.SimpleClaimVerifier}
-				sigs, _, err := cosign.VerifyImageSignatures(t.Context(), ref, &opts)
-				if who == "stranger" {
-					if err == nil {
-						t.Error("cosign accepts a signature under a stranger's key")
-					}
-				} else if err != nil || len(sigs) != 1 {
-					t.Errorf("cosign verified %d signatures: %v", len(sigs), err)
-				}
 			}
 		})
-	}
-}
-
-func TestLegacySignatures(t *testing.T) {
-	for _, kind := range places() {
-		t.Run(kind, func(t *testing.T) {
-			a, b := stranger(t), stranger(t)
-			p := newPlace(t, kind)
-			write := func(s *attest.Signer) step.Digest {
-				d, err := attest.WriteLegacySignature(t.Context(), p.locator, p.image.Digest, s)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return d
-			}
-			first := write(a)
-			if write(a) != first {
-				t.Error("a second signature by the same key was written")
-			}
-			if write(b) == first {
-				t.Error("another key's signature was not written")
-			}
-			ref, err := name.NewDigest(p.served+"@"+string(p.image.Digest), name.Insecure)
-			if err != nil {
-				t.Fatal(err)
-			}
-			// Both are there.
-			for _, s := range []*attest.Signer{a, b} {
-				sv, err := signature.LoadDefaultVerifier(s.Public())
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, _, err := cosign.VerifyImageSignatures(t.Context(), ref, &cosign.CheckOpts{SigVerifier: sv, IgnoreTlog: true, ClaimVerifier: cosign.SimpleClaimVerifier}); err != nil {
-					t.Error(err)
-				}
-			}
-			if _, err := attest.WriteLegacySignature(t.Context(), p.locator, "sha256:x", a); err == nil {
-				t.Error("a malformed digest was signed")
-			}
-		})
-	}
-	if got, want := attest.LegacyTag(sourceDigest), "sha256-"+strings.Repeat("1", 64)+".sig"; got != want {
-		t.Errorf("tag %s", got)
 	}
 }
 

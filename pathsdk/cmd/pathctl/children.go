@@ -31,7 +31,7 @@ type attestRequest struct {
 	Path      string
 	Record    string
 	To        string
-	Legacy    bool
+	Layout    string
 	NoCache   bool
 }
 
@@ -63,10 +63,7 @@ func (a *app) attestChild(ctx context.Context, show *progress, req attestRequest
 	}
 	args := []string{"attest", "--path", req.Path, "--staging", string(req.Published.Staging),
 		"--image", string(req.Published.Image), "--claims", string(req.Published.Claims),
-		"--run", req.Record, "--inputs", file, "--to", req.To}
-	if req.Legacy {
-		args = append(args, "--legacy-signature")
-	}
+		"--run", req.Record, "--inputs", file, "--to", req.To, "--layout", req.Layout}
 	if req.NoCache {
 		args = append(args, "--no-cache")
 	}

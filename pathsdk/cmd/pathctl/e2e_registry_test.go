@@ -100,7 +100,7 @@ func TestE2ERegistry(t *testing.T) {
 				h.arrived(t, repo)
 			}
 			// The legacy signature is beside it, and no referrer.
-			h.ship(t, repo+":v1", "--legacy-signature").says(t, "ship --legacy-signature", 0)
+			h.ship(t, repo+":v1", "--layout", "both").says(t, "ship --layout both", 0)
 			h.arrived(t, repo)
 		})
 	}
