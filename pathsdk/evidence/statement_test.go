@@ -97,6 +97,11 @@ func TestParseStatementRefuses(t *testing.T) {
 	if _, err := evidence.ParseStatement([]byte(make(v1, "["+sub+"]", "p", "{}"))); err != nil {
 		t.Fatalf("the plain one is refused: %v", err)
 	}
+	// A missing predicate is an empty one.
+	st, err := evidence.ParseStatement([]byte(`{"_type":"` + v1 + `","subject":[` + sub + `],"predicateType":"p"}`))
+	if err != nil || string(st.Predicate) != "{}" || st.Tier != "" {
+		t.Errorf("without a predicate: %+v, %v", st, err)
+	}
 	tests := []struct{ name, in, want string }{
 		{"old version", make("https://in-toto.io/Statement/v0.1", "["+sub+"]", "p", "{}"), "_type"},
 		{"no type", `{"subject":[` + sub + `],"predicateType":"p"}`, "_type"},
