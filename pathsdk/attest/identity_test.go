@@ -234,6 +234,10 @@ func TestForgedIdentity(t *testing.T) {
 			proto.Merge(b, s.bundle(t, subject, issuer, st, now.Add(24*time.Hour)))
 			b.VerificationMaterial.TimestampVerificationData = nil
 		}, attest.RefusedExpired},
+		{"logged at no time", required, func(b *protobundle.Bundle) {
+			b.VerificationMaterial.TlogEntries[0].IntegratedTime = 0
+			b.VerificationMaterial.TimestampVerificationData = nil
+		}, attest.RefusedNoTime},
 		{"an old media type", required, func(b *protobundle.Bundle) { b.MediaType = "application/vnd.dev.sigstore.bundle+json;version=0.2" }, attest.RefusedMalformed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -110,6 +110,13 @@ func TestParseTrust(t *testing.T) {
 	}
 }
 
+func TestHas(t *testing.T) {
+	s := attest.TrustedSigner{Roles: []string{attest.RoleAttester, attest.RoleWaiver}}
+	if !s.Has(attest.RoleAttester) || !s.Has(attest.RoleWaiver) || s.Has(attest.RoleVerifier) || s.Has("") {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestRunIssuers: GitHub's word counts where the trust root names nobody else's.
 func TestRunIssuers(t *testing.T) {
 	if d := cmp.Diff([]string{attest.GitHubIssuer}, attest.TrustedSigner{}.Issuers()); d != "" {
@@ -141,6 +148,20 @@ func TestLoadTrust(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, trust.Signers()); diff != "" {
 		t.Error(diff)
+	}
+	// What it names may be long, up to a limit.
+	key := filepath.Join(dir, "keys", "verifier.pub")
+	text, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int]bool{1 << 20: true, 1<<20 + 1: false} {
+		if err := os.WriteFile(key, append(text, strings.Repeat("\n", size-len(text))...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := attest.LoadTrust(filepath.Join(dir, "trust.yaml")); (err == nil) != want {
+			t.Errorf("a key of %d bytes: %v", size, err)
+		}
 	}
 	if err := os.Remove(filepath.Join(dir, "keys", "verifier.pub")); err != nil {
 		t.Fatal(err)

@@ -134,6 +134,31 @@ func TestParseStatementRefuses(t *testing.T) {
 	}
 }
 
+// TestLimits: the last byte that may be read or written, and one more.
+func TestLimits(t *testing.T) {
+	pad := func(b []byte, size int) []byte {
+		return append(bytes.Clone(b), bytes.Repeat([]byte(" "), size-len(b))...)
+	}
+	limited := func(what string, err error, want bool) {
+		t.Helper()
+		if (err != nil) != want || want && !strings.Contains(err.Error(), "limit") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	p := evidence.TestResultV01{Result: evidence.TestsPassed, Configuration: []evidence.ResourceDescriptor{{Name: "go test", URI: "x"}}, PassedTests: []string{""}}
+	plain := mustEncode(t, p)
+	for over, want := range []bool{false, true} {
+		_, err := evidence.ParseStatement(pad(mustNew(t, p), evidence.MaxStatement+over))
+		limited("read a statement", err, want)
+		_, err = evidence.ParseTestResult(pad(plain, evidence.MaxPredicate+over))
+		limited("read a predicate", err, want)
+		p.PassedTests[0] = strings.Repeat("x", evidence.MaxPredicate+over-len(plain))
+		_, err = p.Encode()
+		limited("write a predicate", err, want)
+		p.PassedTests[0] = ""
+	}
+}
+
 func TestTypes(t *testing.T) {
 	uris := map[string]string{
 		"signature":   "https://sigstore.dev/cosign/sign/v1",

@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pavedpaths/paths/pathsdk/provenance"
+	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
 // split is the sample's record as its zones write it.
@@ -91,11 +94,38 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// What a zone that ran no user code believes of its container doesn't count.
+func TestMergeFacts(t *testing.T) {
+	parts := split()
+	parts[0].Facts = provenance.Dagger(provenance.Fence{})
+	if parts[0].Nodes[0].Zone == step.ZoneBuild {
+		t.Fatal("the sample's first node ran user code")
+	}
+	got, err := provenance.Merge(parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(sample().Record.Facts, got.Facts); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 // Zones that ran no user code have nothing but their own word.
 func TestMergeWithoutBuild(t *testing.T) {
 	got, err := provenance.Merge(split()[:1])
 	if err != nil || got.Invocation != "a" || len(got.Facts) != len(sample().Record.Facts) {
 		t.Errorf("invocation %q, %d facts, %v", got.Invocation, len(got.Facts), err)
+	}
+}
+
+// A handover may be larger than a record, up to its own limit.
+func TestParseHandoverLimit(t *testing.T) {
+	spaces := make([]byte, provenance.MaxHandover+1)
+	if _, err := provenance.ParseHandover(spaces); err == nil || !strings.Contains(err.Error(), "limit") {
+		t.Errorf("a byte more: %v", err)
+	}
+	if _, err := provenance.ParseHandover(spaces[:provenance.MaxHandover]); err == nil || strings.Contains(err.Error(), "limit") {
+		t.Errorf("as long as may be: %v", err)
 	}
 }
 
