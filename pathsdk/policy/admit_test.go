@@ -174,6 +174,35 @@ func TestMeta(t *testing.T) {
 	}
 }
 
+// TestVariables is what rules read of the image.
+func TestVariables(t *testing.T) {
+	in := goodInput(t)
+	for expr, want := range map[string]bool{
+		"image.digest == '" + string(in.Digest) + "' && image.platform == ''":                                                         true,
+		"images.map(i, i.platform) == ['', 'linux/amd64', 'linux/arm64']":                                                             true,
+		"evidence.all(e, images.exists(i, i.digest == e.image && i.platform == e.platform))":                                          true,
+		"evidence.size() == signatures.size() + provenances.size() + tests.size() + sboms.size() + scans.size() + secretScans.size()": true,
+		"sboms.size() == 4 && scans.size() == 2 && vulns.size() == 6 && secrets.size() == 0":                                          true,
+		"level.build == 1 && level.missing.size() > 0 && level.missing.all(m, !m.startsWith('Build L1'))":                             true,
+		"now == timestamp('2026-03-01T12:00:00Z') && !kevChecked":                                                                     true,
+		"evidence.size() == 0": false,
+	} {
+		p := variant(t, "rules:\n", "rules:\n  - id: asked\n    expr: \""+expr+"\"\n    reason: it is not so\n    fix: make it so\n\n")
+		v := judge(t, p, in)
+		if v.Passed != want {
+			t.Errorf("%s: passed %t: %+v", expr, v.Passed, v.Findings)
+		}
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	for want, im := range map[string]Image{"sha256:1": {Digest: "sha256:1"}, "sha256:1 (linux/arm64)": {Digest: "sha256:1", Platform: "linux/arm64"}} {
+		if got := describe(im); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // TestNowIsUTC: a verdict is the same wherever it is made.
 func TestNowIsUTC(t *testing.T) {
 	in := goodInput(t)

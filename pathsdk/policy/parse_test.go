@@ -81,7 +81,19 @@ func TestParseProvenance(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	f, err := parseProvenance(replaced(raw, `"config":`, `"config":{"custom":[{"name":"lint"},{}]},"was":`))
+	f, err := parseProvenance(replaced(raw, `"digest":{"gitCommit":"4c76bb580b2736d67751410fa4ab66d2b6b9b27d"},`, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := []any{
+		record{"name": "source", "uri": "", "digest": map[string]string{"sha256": strings.Repeat("a", 64)}},
+		record{"name": "revision", "uri": "git+https://example.com/team/service@4c76bb580b2736d67751410fa4ab66d2b6b9b27d", "digest": map[string]string{}},
+		record{"name": "golang.org/x/text", "uri": "pkg:golang/golang.org/x/text@v0.31.0", "digest": map[string]string{"dirHash": strings.Repeat("c", 64)}},
+	}
+	if d := cmp.Diff(any(deps), f.rec["dependencies"]); d != "" {
+		t.Errorf("dependencies (-want +got):\n%s", d)
+	}
+	f, err = parseProvenance(replaced(raw, `"config":`, `"config":{"custom":[{"name":"lint"},{}]},"was":`))
 	if err == nil {
 		t.Errorf("a custom step without a name: %v", f.rec["custom"])
 	}

@@ -117,6 +117,9 @@ func TestReproduced(t *testing.T) {
 		if name == "a signer for less" {
 			c.want = "is below observed"
 		}
+		if slices.Contains([]string{"signed both", "built both", "both are of run", "it names source"}, c.want) && !strings.Contains(said, "is no independent one: ") {
+			t.Errorf("%s: it is not said which provenance it is about: %s", name, said)
+		}
 		if !strings.Contains(said, c.want) || !strings.Contains(said, "reproduced") {
 			t.Errorf("%s: want %q: %s", name, c.want, said)
 		}
