@@ -32,9 +32,10 @@ var scope = []struct {
 	{"pathsdk/policy", []string{"admit.go", "judge.go", "level.go", "parse.go", "reproduce.go", "separation.go", "svr.go", "vsa.go", "waive.go", "waivers.go"}},
 }
 
-// suites are the packages whose tests may kill a mutant, and which of their tests. The
-// last takes longest: it is asked only about mutants that survive all others, and that
-// the list doesn't explain.
+// suites are the packages whose tests may kill a mutant, and which of their tests: none
+// imports a later one, so that only those from a mutant's own on can reach it. The last
+// takes longest: it is asked only about mutants that survive all others, and that the
+// list doesn't explain.
 var suites = []struct{ dir, tests string }{
 	{"pathsdk/evidence", "."},
 	{"pathsdk/provenance", "."},

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -84,16 +85,10 @@ func mutate(root string, match *regexp.Regexp, quick, keep bool, budget time.Dur
 	if err != nil {
 		return err
 	}
-	last := len(suites) - 1
-	var tests []*suite
-	for i := range last {
-		s, err := prepare(root, work, over, i)
-		if err != nil {
-			return err
-		}
-		tests = append(tests, s)
+	var tests []func() (*suite, error) // each is built when it is first asked
+	for i := range suites {
+		tests = append(tests, sync.OnceValues(func() (*suite, error) { return prepare(root, work, over, i) }))
 	}
-	slow := sync.OnceValues(func() (*suite, error) { return prepare(root, work, over, last) })
 	chosen := slices.DeleteFunc(slices.Clone(all), func(m mutant) bool { return !match.MatchString(m.String()) })
 	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 	fates := map[int]fate{}
@@ -102,13 +97,12 @@ func mutate(root string, match *regexp.Regexp, quick, keep bool, budget time.Dur
 		if budget > 0 && time.Since(start) > budget {
 			break
 		}
-		f, err := try(tests, m)
-		if err == nil && f != dead && !quick && why[m.String()] == "" {
-			var s *suite
-			if s, err = slow(); err == nil {
-				f, err = also(s, m, f)
-			}
+		those := tests
+		if quick || why[m.String()] != "" {
+			those = tests[:len(tests)-1]
 		}
+		own := slices.IndexFunc(suites, func(s struct{ dir, tests string }) bool { return s.dir == path.Dir(m.file) })
+		f, err := try(those[own:], m)
 		if err != nil {
 			return err
 		}
@@ -132,36 +126,23 @@ func mutate(root string, match *regexp.Regexp, quick, keep bool, budget time.Dur
 	return summary(all, fates, why)
 }
 
-// try runs the tests of the mutant's own package first, then those of the others.
-func try(tests []*suite, m mutant) (fate, error) {
-	order := slices.Clone(tests)
-	own := func(s *suite) int {
-		if s.dir == filepath.Dir(m.file) {
-			return 0
-		}
-		return 1
-	}
-	slices.SortStableFunc(order, func(a, b *suite) int { return own(a) - own(b) })
+// try asks one suite after the other, until one kills the mutant.
+func try(tests []func() (*suite, error), m mutant) (fate, error) {
 	f := unreached
-	for _, s := range order {
-		var err error
-		if f, err = also(s, m, f); err != nil || f == dead {
-			return f, err
+	for _, built := range tests {
+		s, err := built()
+		if err != nil {
+			return 0, err
+		}
+		killed, reached, err := s.kills(m.id)
+		switch {
+		case err != nil || killed:
+			return dead, err
+		case reached:
+			f = survived
 		}
 	}
 	return f, nil
-}
-
-// also is what becomes of a mutant that has come so far, with one suite more.
-func also(s *suite, m mutant, so fate) (fate, error) {
-	killed, reached, err := s.kills(m.id)
-	switch {
-	case killed:
-		return dead, err
-	case reached:
-		return survived, err
-	}
-	return so, err
 }
 
 // prepare builds the suite of that number, and sees which mutants its tests reach.

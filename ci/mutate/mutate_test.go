@@ -95,7 +95,7 @@ func TestMutants(t *testing.T) {
 	}
 	got := map[string]fate{}
 	for _, m := range all {
-		if got[m.what], err = try([]*suite{s}, m); err != nil {
+		if got[m.what], err = try([]func() (*suite, error){func() (*suite, error) { return s, nil }}, m); err != nil {
 			t.Fatal(err)
 		}
 	}
