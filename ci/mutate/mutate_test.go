@@ -127,6 +127,13 @@ func TestMutants(t *testing.T) {
 	if len(got) != len(all) {
 		t.Errorf("%d names for %d mutants", len(got), len(all))
 	}
+	// A program that can't be started has killed nothing.
+	if err := os.Remove(s.binary); err != nil {
+		t.Fatal(err)
+	}
+	if killed, _, err := s.kills(all[0].id); killed || err == nil {
+		t.Errorf("killed %t without tests: %v", killed, err)
+	}
 	// The tree without mutants still passes.
 	cmd := exec.Command("go", "test", ".")
 	cmd.Dir = root

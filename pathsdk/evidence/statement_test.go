@@ -3,6 +3,7 @@ package evidence_test
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 
@@ -156,6 +157,14 @@ func TestLimits(t *testing.T) {
 		_, err = p.Encode()
 		limited("write a predicate", err, want)
 		p.PassedTests[0] = ""
+	}
+}
+
+// TestEncodeRefuses what JSON can't say.
+func TestEncodeRefuses(t *testing.T) {
+	p := evidence.TestResultV01{Result: evidence.TestsPassed, Configuration: []evidence.ResourceDescriptor{{Name: "go test", Annotations: map[string]any{"coverage": math.NaN()}}}}
+	if raw, err := p.Encode(); err == nil {
+		t.Errorf("encoded as %q", raw)
 	}
 }
 
