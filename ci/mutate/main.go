@@ -34,7 +34,7 @@ var errUnexplained = errors.New("mutants survived that docs/mutation.md doesn't 
 func main() {
 	root := flag.String("root", ".", "the repository")
 	only := flag.String("only", "", "a regular expression: run the mutants whose names match, and leave the list alone")
-	quick := flag.Bool("quick", false, "leave out pathctl's own tests, which take longest, and leave the list alone")
+	quick := flag.Bool("quick", false, "leave out pathctl's own tests, which take longest")
 	budget := flag.Duration("budget", 0, "how long mutants may run; then a sample must do (0 is as long as it takes)")
 	seed := flag.Uint64("seed", 1, "the order in which mutants run: with a budget, which of them")
 	flag.Usage = func() {
@@ -50,7 +50,7 @@ func main() {
 	}
 	dir, err := filepath.Abs(*root)
 	if err == nil {
-		err = mutate(dir, match, *quick, *only == "" && !*quick, *budget, *seed)
+		err = mutate(dir, match, *quick, *only == "", *budget, *seed)
 	}
 	switch {
 	case errors.Is(err, errUnexplained):

@@ -83,6 +83,7 @@ func TestReproduced(t *testing.T) {
 	}{
 		"nothing":           {&Reproduction{}, "no usable provenance"},
 		"one platform only": {&Reproduction{Attestations: rebuilt(in, nil).Attestations[:1]}, "no usable provenance"},
+		"another one's":     {&Reproduction{Attestations: rebuilt(in, nil).Attestations[1:]}, "no usable provenance"},
 		"the same signer":   {rebuilt(in, func(a *Attestation) { a.Signer = first.Signer }), "signed both"},
 		"the same run":      {rebuilt(in, func(a *Attestation) { a.Predicate = replaced(a.Predicate, "again-", "") }), "both are of run"},
 		"another source": {rebuilt(in, func(a *Attestation) {

@@ -161,3 +161,13 @@ func TestSignedWaivers(t *testing.T) {
 		t.Errorf("passed %t: %+v", v.Passed, v.Waivers)
 	}
 }
+
+// TestWaiverAlone is judged where there is no other evidence.
+func TestWaiverAlone(t *testing.T) {
+	in := unwaived(t)
+	in.Attestations = []Attestation{waiver(in, "CVE-2026-0009", "2026-03-20", nil)}
+	v := judge(t, load(t), in)
+	if e := v.Evidence[0]; v.Passed || len(v.Waivers) != 1 || v.Waivers[0].State != WaiverUnused || e.Status != StatusUnused {
+		t.Errorf("passed %t, %+v, %s", v.Passed, v.Waivers, e.Status)
+	}
+}

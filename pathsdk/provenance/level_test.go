@@ -274,7 +274,7 @@ func TestNothingClaimsALevel(t *testing.T) {
 }
 
 func TestWorkstation(t *testing.T) {
-	for _, f := range []provenance.Fence{{}, {Detail: "Landlock ABI 5"}, {Landlock: true}, {Namespaces: true, NoNetwork: true}, {Landlock: true, Namespaces: true, NoNetwork: true, Detail: "Landlock ABI 5"}} {
+	for _, f := range []provenance.Fence{{}, {Detail: "Landlock ABI 5"}, {Landlock: true}, {Landlock: true, Detail: "Landlock ABI 5"}, {Namespaces: true, NoNetwork: true}, {Landlock: true, Namespaces: true, NoNetwork: true, Detail: "Landlock ABI 5"}} {
 		by := map[string]provenance.Fact{}
 		for _, fact := range provenance.Workstation(f) {
 			if _, ok := by[fact.Name]; ok || fact.Value == "" || fact.How == "" {
