@@ -255,6 +255,7 @@ func TestBadInput(t *testing.T) {
 		{"no digest", func(in *Input) { in.Digest = "" }, "want sha256:"},
 		{"no time", func(in *Input) { in.Now = time.Time{} }, "time of judgement"},
 		{"image not among images", func(in *Input) { in.Images = in.Images[1:] }, "do not hold"},
+		{"image without digest", func(in *Input) { in.Images = append(in.Images[:3:3], Image{Digest: "sha256:12"}) }, "images: "},
 		{"image twice", func(in *Input) { in.Images = append(in.Images[:3:3], in.Images[0]) }, "twice"},
 		{"index alone", func(in *Input) { in.Images = in.Images[:1] }, "index without images"},
 		{"unknown param", func(in *Input) { in.Params = map[string]any{"maxseverity": "low"} }, "policy microservice takes buildTypes, builders"},

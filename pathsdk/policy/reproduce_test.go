@@ -83,6 +83,7 @@ func TestReproduced(t *testing.T) {
 	}{
 		"nothing":           {&Reproduction{}, "no usable provenance"},
 		"one platform only": {&Reproduction{Attestations: rebuilt(in, nil).Attestations[:1]}, "no usable provenance"},
+		"another one's":     {&Reproduction{Attestations: rebuilt(in, nil).Attestations[1:]}, "no usable provenance"},
 		"the same signer":   {rebuilt(in, func(a *Attestation) { a.Signer = first.Signer }), "signed both"},
 		"the same run":      {rebuilt(in, func(a *Attestation) { a.Predicate = replaced(a.Predicate, "again-", "") }), "both are of run"},
 		"another source": {rebuilt(in, func(a *Attestation) {
@@ -92,6 +93,7 @@ func TestReproduced(t *testing.T) {
 		"not an attester":    {rebuilt(in, func(a *Attestation) { a.Roles = []string{"verifier"} }), "has not the role"},
 		"nobody known":       {rebuilt(in, func(a *Attestation) { a.Foreign = true }), "nobody in the trust root"},
 		"a broken signature": {rebuilt(in, func(a *Attestation) { a.Err = fmt.Errorf("the signature does not fit") }), "does not fit"},
+		"the same producer":  {rebuilt(in, func(a *Attestation) {}), "built both"},
 		"another image":      {rebuilt(in, func(a *Attestation) { a.Subject = step.Digest("sha256:" + strings.Repeat("9", 64)) }), "is about"},
 		"the same identity":  {rebuilt(in, func(a *Attestation) { a.Identity = &Identity{Issuer: "i", Subject: "s", Run: "2"} }), "signed both"},
 	} {
@@ -102,6 +104,12 @@ func TestReproduced(t *testing.T) {
 				in.Attestations[i].Identity = &Identity{Issuer: "i", Subject: "s", Run: "1"}
 			}
 		}
+		if name == "the same producer" {
+			const who = "https://ci.example.com/build"
+			builtBy(in, "https://ci.example.com", who, Attestation{})
+			again := Input{Attestations: c.r.Attestations}
+			builtBy(again, "https://ci.example.com", who, Attestation{})
+		}
 		v := judge(t, p, in)
 		if v.Passed || v.Reproduced {
 			t.Errorf("%s: it counts as reproduced", name)
@@ -109,6 +117,9 @@ func TestReproduced(t *testing.T) {
 		said := fmt.Sprint(v.Findings)
 		if name == "a signer for less" {
 			c.want = "is below observed"
+		}
+		if slices.Contains([]string{"signed both", "built both", "both are of run", "it names source"}, c.want) && !strings.Contains(said, "is no independent one: ") {
+			t.Errorf("%s: it is not said which provenance it is about: %s", name, said)
 		}
 		if !strings.Contains(said, c.want) || !strings.Contains(said, "reproduced") {
 			t.Errorf("%s: want %q: %s", name, c.want, said)
@@ -118,6 +129,15 @@ func TestReproduced(t *testing.T) {
 				t.Errorf("%s: %s has the tier reproduced", name, e.Digest)
 			}
 		}
+	}
+
+	// Two producers who are known are two.
+	in = goodInput(t)
+	in.Reproduction = rebuilt(in, nil)
+	builtBy(in, "https://ci.example.com", "https://ci.example.com/build", Attestation{})
+	builtBy(Input{Attestations: in.Reproduction.Attestations}, "https://ci.example.com", "https://ci.example.com/again", Attestation{})
+	if v := judge(t, p, in); !v.Reproduced {
+		t.Errorf("two producers: %+v", v.Findings)
 	}
 
 	// A policy can demand it; a signer can't claim it.
