@@ -5,17 +5,20 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -30,6 +33,9 @@ const (
 
 // errUnexplained is exit code 3.
 var errUnexplained = errors.New("mutants survived that docs/mutation.md doesn't explain\n  fix: write a test that fails with them, or say in the last column why none can or need")
+
+// errUsage is exit code 2.
+var errUsage = errors.New("nothing to run")
 
 func main() {
 	root := flag.String("root", ".", "the repository")
@@ -50,19 +56,25 @@ func main() {
 	}
 	dir, err := filepath.Abs(*root)
 	if err == nil {
-		err = mutate(dir, match, *quick, *only == "", *budget, *seed)
+		// Interrupted, it stops as when its time is up.
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = mutate(ctx, dir, match, *quick, *only == "", *budget, *seed)
 	}
 	switch {
 	case errors.Is(err, errUnexplained):
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(3)
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(os.Stderr, "mutate: %v\n  fix: give a part of a file's or function's name, such as policy/admit.go\n", err)
+		os.Exit(2)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
 }
 
-func mutate(root string, match *regexp.Regexp, quick, keep bool, budget time.Duration, seed uint64) error {
+func mutate(ctx context.Context, root string, match *regexp.Regexp, quick, keep bool, budget time.Duration, seed uint64) error {
 	file := filepath.Join(root, "docs", "mutation.md")
 	list, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -90,11 +102,14 @@ func mutate(root string, match *regexp.Regexp, quick, keep bool, budget time.Dur
 		tests = append(tests, sync.OnceValues(func() (*suite, error) { return prepare(root, work, over, i) }))
 	}
 	chosen := slices.DeleteFunc(slices.Clone(all), func(m mutant) bool { return !match.MatchString(m.String()) })
+	if len(chosen) == 0 {
+		return fmt.Errorf("%w: of %d mutants none has a name that matches %s", errUsage, len(all), match)
+	}
 	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 	fates := map[int]fate{}
 	start := time.Now()
 	for i, m := range chosen {
-		if budget > 0 && time.Since(start) > budget {
+		if ctx.Err() != nil || budget > 0 && time.Since(start) > budget {
 			break
 		}
 		those := tests
