@@ -91,20 +91,21 @@ func (f *Found) read(ctx context.Context, s oci.Store, t *Trust, seen *checked) 
 		f.Err = refuse(RefusedSubject, fmt.Errorf("the statement is about %s, but it hangs on %s", sub, f.Image))
 		return
 	}
-	f.Verified = r.v
-	if f.PredicateType == evidence.Reference.URI {
-		f.resolve(ctx, s, document, seen)
+	switch {
+	case f.PredicateType == evidence.Reference.URI:
+		f.resolve(ctx, s, *r.v, document, seen)
+	case document != nil:
+		f.Err = refuse(RefusedMalformed, errors.New("the referrer has 2 layers, and its statement refers to nothing"))
+	default:
+		f.Verified = r.v
 	}
 }
 
 // resolve puts the predicate that a statement refers to in the place of the reference:
 // it must be the document beside it, to the last byte, and nothing is fetched from
 // anywhere else.
-func (f *Found) resolve(ctx context.Context, s oci.Store, document *v1.Descriptor, seen *checked) {
-	v := *f.Verified
-	refused := func(err error) {
-		f.Verified, f.Err = nil, refuse(RefusedReference, err)
-	}
+func (f *Found) resolve(ctx context.Context, s oci.Store, v Verified, document *v1.Descriptor, seen *checked) {
+	refused := func(err error) { f.Err = refuse(RefusedReference, err) }
 	ref, err := evidence.ParseReference(v.Statement.Predicate)
 	if err != nil {
 		refused(err)

@@ -52,8 +52,14 @@ func Verify(t *Trust, b []byte) (Verified, error) {
 }
 
 // check also returns what could be read of a bundle that it refuses.
-func check(t *Trust, b []byte) (Verified, error) {
-	var v Verified
+func check(t *Trust, b []byte) (v Verified, err error) {
+	// Whoever may push a referrer chooses the bytes. There are some with which the
+	// libraries end the program (a log entry of kind intoto without a version).
+	defer func() {
+		if r := recover(); r != nil {
+			err = refuse(RefusedMalformed, fmt.Errorf("bundle: reading it ended in: %v", r))
+		}
+	}()
 	bun, payload, err := parseBundle(b)
 	if err != nil {
 		return v, refuse(RefusedMalformed, err)

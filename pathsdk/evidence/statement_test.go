@@ -151,11 +151,14 @@ func TestLimits(t *testing.T) {
 	for over, want := range []bool{false, true} {
 		_, err := evidence.ParseStatement(pad(mustNew(t, p), evidence.MaxStatement+over))
 		limited("read a statement", err, want)
-		_, err = evidence.ParseTestResult(pad(plain, evidence.MaxPredicate+over))
+		_, err = evidence.ParseTestResult(pad(plain, evidence.MaxDocument+over))
 		limited("read a predicate", err, want)
-		p.PassedTests[0] = strings.Repeat("x", evidence.MaxPredicate+over-len(plain))
+		p.PassedTests[0] = strings.Repeat("x", evidence.MaxDocument+over-len(plain))
 		_, err = p.Encode()
 		limited("write a predicate", err, want)
+		p.PassedTests[0] = strings.Repeat("x", evidence.MaxPredicate+over-len(plain))
+		_, err = evidence.New(evidence.TestResult, mustEncode(t, p), step.Subject{Digest: step.Digest("sha256:" + strings.Repeat("a", 64))}, evidence.Reported)
+		limited("sign a predicate", err, want)
 		p.PassedTests[0] = ""
 	}
 }
