@@ -83,7 +83,8 @@ func (q legacyQuay) legacy(version, verb, ref string, who ...string) (string, er
 }
 
 func (q legacyQuay) identity(subject, issuer string) []string {
-	return []string{"--certificate-identity", subject, "--certificate-oidc-issuer", issuer, "--ca-roots", q.ca, "--timestamp-certificate-chain", q.tsa}
+	return []string{"--certificate-identity", subject, "--certificate-oidc-issuer", issuer, "--ca-roots", q.ca,
+		"--use-signed-timestamps", "--timestamp-certificate-chain", q.tsa}
 }
 
 // open opens a repository.
