@@ -291,6 +291,8 @@ func TestFields(t *testing.T) {
 		{"reference", "references.0.digest", `{"sha256":"x"}`, "sha256"},
 		{"waiver", "id", `" "`, "id is missing"},
 		{"waiver", "reason", `"\n"`, "reason is missing"},
+		{"waiver", "reason", `"x\u001b[1A"`, "control characters"},
+		{"waiver", "id", `"x\ny"`, "control characters"},
 		{"waiver", "expires", `"soon"`, "no day"},
 		{"waiver", "expires", `"2026-02-30"`, "no day"},
 		{"waiver", "reason", `"` + strings.Repeat("x", 501) + `"`, "may have 500"},

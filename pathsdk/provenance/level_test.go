@@ -127,7 +127,8 @@ func TestLevelSigner(t *testing.T) {
 		want   int
 	}{
 		"another identity":         {func(*provenance.Trusted) {}, 3},
-		"a key":                    {func(t *provenance.Trusted) { t.Signer = provenance.Identity{} }, 3},
+		"a key":                    {func(t *provenance.Trusted) { t.Signer = provenance.Identity{} }, 1},
+		"a key, excepted":          {func(t *provenance.Trusted) { t.Signer = provenance.Identity{}; t.Separation.Excepted = allowed }, 3},
 		"the producer":             {func(t *provenance.Trusted) { t.Signer = self }, 1},
 		"the producer, from L3 on": {func(t *provenance.Trusted) { t.Signer, t.Separation.From = self, 3 }, 2},
 		"the producer, from L1 on": {func(t *provenance.Trusted) { t.Signer, t.Separation.From = self, 1 }, 0},

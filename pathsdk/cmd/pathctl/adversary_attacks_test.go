@@ -81,15 +81,6 @@ func attacks() []attack {
 			checkpoint["envelope"] = strings.Join(lines, "\n")
 			return b.instead(encoded(b.t, bundle))
 		}},
-		{"names a kind of log entry, and no version of it", "the verifier falls over", "malformed", func(b *battle) outcome {
-			bundle := b.bundleOf(evidence.Vulns)
-			entry := material(bundle)["tlogEntries"].([]any)[0].(object)
-			entry["canonicalizedBody"] = base64.StdEncoding.EncodeToString([]byte(`{"kind":"intoto"}`))
-			entry["kindVersion"] = object{"kind": "intoto", "version": "0.0.2"}
-			entry["integratedTime"] = "1760000000"
-			entry["inclusionPromise"] = object{"signedEntryTimestamp": "AAAA"}
-			return b.instead(encoded(b.t, bundle))
-		}},
 		{"gives two signatures, of which one is good", "the bad one is taken for good", "malformed", func(b *battle) outcome {
 			bundle := b.bundleOf(evidence.Vulns)
 			sigs := bundle["dsseEnvelope"].(object)["signatures"].([]any)

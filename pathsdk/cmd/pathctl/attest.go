@@ -39,6 +39,8 @@ type attestFlags struct {
 	signer                       signerFlags
 	noCache                      bool
 	eventsFD                     int
+	// builtHere is true if the process that built started this one: ship says so.
+	builtHere bool
 }
 
 func newAttest(a *app) *cobra.Command {
@@ -102,6 +104,8 @@ Rekor v2. Who verifies an identity there goes by timestamps:
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, even if nothing has changed")
 	fl.IntVar(&f.eventsFD, "events-fd", 0, "descriptor for progress events")
 	_ = fl.MarkHidden("events-fd")
+	fl.BoolVar(&f.builtHere, "built-here", false, "ship built in this very job")
+	_ = fl.MarkHidden("built-here")
 	_ = cmd.MarkFlagRequired("to")
 	addInputs(cmd, f.overrides, func(in step.Field) bool { return in.Local })
 	cmd.AddCommand(newResume(a))
@@ -256,9 +260,9 @@ func (f *attestFlags) fromHandovers(r *run.Runner) error {
 	return os.WriteFile(f.record, raw, 0o600)
 }
 
-// observeRun reads the record of the run, in which provenance is observed. In a job of
-// GitHub Actions it asks GitHub what that job is, and keeps the record with the answer
-// for this run alone.
+// observeRun reads the record of the run, in which provenance is observed, and keeps
+// what it has checked for this run alone. If a ship built in this job of GitHub Actions,
+// it asks GitHub what job that is.
 func (a *app) observeRun(ctx context.Context, f *attestFlags, r *run.Runner) error {
 	raw, err := bounded.ReadFile(f.record, provenance.MaxRecord)
 	if err != nil {
@@ -271,19 +275,21 @@ func (a *app) observeRun(ctx context.Context, f *attestFlags, r *run.Runner) err
 	if err := rec.CheckReported(); err != nil {
 		return step.Usagef("%s: %w", f.record, err)
 	}
-	if !a.host.GitHub.Hosted() {
-		return nil
+	// What GitHub says is about this job. Where the build was in another place, it is
+	// nothing about the build.
+	if a.host.GitHub.Hosted() && f.builtHere {
+		job, err := a.host.GitHub.Run(ctx, a.transport())
+		if err != nil {
+			return err
+		}
+		if rec, err = job.Observed(rec); err != nil {
+			return err
+		}
+		if raw, err = json.Marshal(rec); err != nil {
+			return err
+		}
 	}
-	job, err := a.host.GitHub.Run(ctx, a.transport())
-	if err != nil {
-		return err
-	}
-	if rec, err = job.Observed(rec); err != nil {
-		return err
-	}
-	if raw, err = json.Marshal(rec); err != nil {
-		return err
-	}
+	// The steps read what was checked, whatever becomes of the file.
 	f.record = filepath.Join(r.Work(), "run.json")
 	return os.WriteFile(f.record, raw, 0o600)
 }

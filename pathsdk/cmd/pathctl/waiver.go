@@ -163,9 +163,9 @@ not waive, or of the past. Whether one covers a finding is for verify to say.`,
 				for _, l := range all {
 					state := l.State
 					if l.Why != "" {
-						state += ": " + clean(l.Why)
+						state += ": " + line(l.Why)
 					}
-					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", clean(l.ID), clean(l.Expires), state, clean(orDash(l.Signer, l.Subject)), clean(l.Reason))
+					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", line(l.ID), line(l.Expires), state, line(orDash(l.Signer, l.Subject)), line(l.Reason))
 				}
 				t.Flush()
 			})
