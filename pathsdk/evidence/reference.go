@@ -9,7 +9,7 @@ import (
 )
 
 // ReferenceV01 is the predicate reference v0.1 (in-toto/attestation
-// spec/predicates/reference.md): it signs documents by their digests. We write one for
+// spec/predicates/reference.md at commit 044ba49a7f6d): it signs documents by their digests. We write one for
 // a predicate that is too large to be signed and sent along as a whole.
 type ReferenceV01 struct {
 	Attester   ReferenceAttester    `json:"attester"`
