@@ -93,7 +93,7 @@ func TestReproduced(t *testing.T) {
 		"not an attester":    {rebuilt(in, func(a *Attestation) { a.Roles = []string{"verifier"} }), "has not the role"},
 		"nobody known":       {rebuilt(in, func(a *Attestation) { a.Foreign = true }), "nobody in the trust root"},
 		"a broken signature": {rebuilt(in, func(a *Attestation) { a.Err = fmt.Errorf("the signature does not fit") }), "does not fit"},
-		"the same producer":  {rebuilt(in, func(a *Attestation) {}), "built both"},
+		"the same producer":  {rebuilt(in, nil), "https://ci.example.com/build built both"},
 		"another image":      {rebuilt(in, func(a *Attestation) { a.Subject = step.Digest("sha256:" + strings.Repeat("9", 64)) }), "is about"},
 		"the same identity":  {rebuilt(in, func(a *Attestation) { a.Identity = &Identity{Issuer: "i", Subject: "s", Run: "2"} }), "signed both"},
 	} {
@@ -118,7 +118,7 @@ func TestReproduced(t *testing.T) {
 		if name == "a signer for less" {
 			c.want = "is below observed"
 		}
-		if slices.Contains([]string{"signed both", "built both", "both are of run", "it names source"}, c.want) && !strings.Contains(said, "is no independent one: ") {
+		if slices.Contains([]string{"signed both", "https://ci.example.com/build built both", "both are of run", "it names source"}, c.want) && !strings.Contains(said, "is no independent one: ") {
 			t.Errorf("%s: it is not said which provenance it is about: %s", name, said)
 		}
 		if !strings.Contains(said, c.want) || !strings.Contains(said, "reproduced") {
@@ -129,6 +129,25 @@ func TestReproduced(t *testing.T) {
 				t.Errorf("%s: %s has the tier reproduced", name, e.Digest)
 			}
 		}
+	}
+
+	// What is refused of the first builder's is not asked for again.
+	in = goodInput(t)
+	in.Reproduction = rebuilt(in, nil)
+	broken := twin(first, "broken")
+	broken.Err = fmt.Errorf("the signature does not fit")
+	in.Attestations = append(in.Attestations, broken)
+	if v := judge(t, p, in); !v.Passed || !v.Reproduced || statusOf(t, v, broken.Digest).Why != "the signature does not fit" {
+		t.Errorf("beside a broken one: passed %t, reproduced %t: %+v", v.Passed, v.Reproduced, v.Findings)
+	}
+
+	// Where there is no first provenance, nothing is reproduced.
+	in = goodInput(t)
+	in.Reproduction = rebuilt(in, nil)
+	in.Attestations = slices.DeleteFunc(in.Attestations, prov)
+	v = judge(t, p, in)
+	if held := slices.Contains(v.Rules, RuleResult{Rule: ruleReproduced, Held: true}); v.Passed || v.Reproduced || held {
+		t.Errorf("without a first provenance: passed %t, reproduced %t, the rule holds: %t", v.Passed, v.Reproduced, held)
 	}
 
 	// Two producers who are known are two.
@@ -153,6 +172,17 @@ func TestReproduced(t *testing.T) {
 	in.Reproduction = rebuilt(in, nil)
 	if v := judge(t, strict, in); !v.Passed {
 		t.Errorf("a policy that demands it: %+v", v.Findings)
+	}
+	// What nobody observed is not reproduced either.
+	reported := goodInput(t)
+	for i := range reported.Attestations {
+		if prov(reported.Attestations[i]) {
+			reported.Attestations[i].Tier = evidence.Derived
+		}
+	}
+	reported.Reproduction = rebuilt(goodInput(t), nil)
+	if v := judge(t, strict, reported); v.Passed || v.Reproduced {
+		t.Errorf("a first provenance that is derived: passed %t, reproduced %t", v.Passed, v.Reproduced)
 	}
 	in.Reproduction = nil
 	for i := range in.Attestations {
