@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -323,9 +324,21 @@ func TestPartsOfATrustedRoot(t *testing.T) {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
 	}
+	// Signers are listed by name, whatever their order in the file.
+	const signer = "- {name: %s, roles: [attester], maxTier: observed, maxBuildLevel: 2, identity: {trustedRoot: root.json, issuer: 'https://x', subject: %[1]s}}\n"
+	trusted := s.trustedRoot(t)
+	trust, err := attest.ParseTrust([]byte("apiVersion: pavedpaths.dev/v1\nkind: TrustRoot\nsigners:\n"+fmt.Sprintf(signer, "z")+fmt.Sprintf(signer, "b")+fmt.Sprintf(signer, "c")),
+		func(string) ([]byte, error) { return trusted, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := trust.Signers(); len(got) != 3 || got[0].Name != "b" || got[1].Name != "c" || got[2].Name != "z" {
+		t.Errorf("signers: %+v", got)
+	}
+
 	st := statement(t, evidence.Vulns, imageDigest, evidence.Derived)
 	good := encode(t, s.bundle(t, subject, issuer, st, time.Now().Add(5*time.Minute)))
-	trust, err := keylessIn(trustedRootOf(t, authorities, logs, times, logs), who)
+	trust, err = keylessIn(trustedRootOf(t, authorities, logs, times, logs), who)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,9 +165,9 @@ func TestLimits(t *testing.T) {
 
 // TestEncodeRefuses what JSON can't say.
 func TestEncodeRefuses(t *testing.T) {
-	p := evidence.TestResultV01{Result: evidence.TestsPassed, Configuration: []evidence.ResourceDescriptor{{Name: "go test", Annotations: map[string]any{"coverage": math.NaN()}}}}
-	if raw, err := p.Encode(); err == nil {
-		t.Errorf("encoded as %q", raw)
+	p := evidence.TestResultV01{Result: evidence.TestsPassed, Configuration: []evidence.ResourceDescriptor{{Name: "go test", URI: "x", Annotations: map[string]any{"coverage": math.NaN()}}}}
+	if raw, err := p.Encode(); err == nil || !strings.Contains(err.Error(), "unsupported value") {
+		t.Errorf("encoded as %q, %v", raw, err)
 	}
 }
 

@@ -154,6 +154,27 @@ func TestDetails(t *testing.T) {
 	}
 }
 
+// TestManyDetails: whoever can push may hang ten thousand broken ones on an image.
+func TestManyDetails(t *testing.T) {
+	in := goodInput(t)
+	scan := ofType(t, in, evidence.Vulns)
+	for i := range in.Attestations {
+		if in.Attestations[i].Type == evidence.Vulns.URI {
+			in.Attestations[i].Err = fmt.Errorf("it is broken")
+		}
+	}
+	for i := range MaxDetails + 1 {
+		broken := twin(scan, fmt.Sprint(i))
+		broken.Err = fmt.Errorf("it is broken")
+		in.Attestations = append(in.Attestations, broken)
+	}
+	for _, f := range judge(t, load(t), in).Findings {
+		if f.Rule == "require/vulns" && f.Subject == scan.Image && (len(f.Details) != MaxDetails+1 || f.Details[MaxDetails] != "and 2 more") {
+			t.Errorf("%d details", len(f.Details))
+		}
+	}
+}
+
 // TestMeta is what rules read of every statement.
 func TestMeta(t *testing.T) {
 	at := time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC)

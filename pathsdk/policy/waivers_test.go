@@ -76,6 +76,11 @@ func TestCover(t *testing.T) {
 		if ok, note := c.w.cover(c.ids, rule, "what"); ok != c.ok || note != c.note {
 			t.Errorf("%s: %t %q, want %t %q", name, ok, note, c.ok, c.note)
 		}
+		for _, x := range c.w.list {
+			if (x.State == WaiverInvalid || x.State == WaiverRefused || x.State == WaiverUnused) && x.Covers != nil {
+				t.Errorf("%s: what is %s covers %q", name, x.State, x.Covers)
+			}
+		}
 	}
 
 	w := waiversOf(WaiverFromService, by("CVE-1"), by("CVE-2"))
