@@ -251,6 +251,11 @@ func TestCosignVerifies(t *testing.T) {
 			for _, typ := range types {
 				p.attach(t, signed(t, attester, statement(t, typ, p.image.Digest, evidence.Derived)), typ.URI)
 			}
+			// A reference is as good as any other; of the predicate beside it cosign knows nothing.
+			types = append(types, evidence.Reference)
+			sbom := largeSPDX(evidence.MaxInline)
+			p.attachPredicate(t, evidence.SPDX, sbom)
+			p.attach(t, signed(t, attester, refer(t, evidence.SPDX, sbom, p.image.Digest, nil)), evidence.Reference.URI)
 			if err := oci.Settle(t.Context(), p.store); err != nil {
 				t.Fatal(err)
 			}

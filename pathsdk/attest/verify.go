@@ -22,6 +22,9 @@ var ErrUnknownSigner = errors.New("the signer is not in the trust root")
 // Verified is a statement whose signature holds.
 type Verified struct {
 	Statement evidence.Statement
+	// Reference is what was signed in the place of the statement's predicate, if Collect
+	// has fetched that; else nil.
+	Reference *evidence.Referenced
 	Signer    TrustedSigner
 	// Certified is whom the signer's certificate names; nil if it has a key.
 	Certified *Certified

@@ -10,12 +10,18 @@ import (
 	kjson "sigs.k8s.io/json"
 )
 
-// MaxPredicate is the largest predicate in bytes that is written or read: the
-// strictest limit among the services that store attestations (GitHub's).
-const MaxPredicate = 16 << 20
-
-// MaxStatement is the largest statement in bytes that is written or read.
-const MaxStatement = MaxPredicate + 64<<10
+const (
+	// MaxPredicate is the largest predicate in bytes that is written or read: as much
+	// as a scan reads of an SBOM.
+	MaxPredicate = 64 << 20
+	// MaxInline is the largest predicate in bytes that a statement of ours holds; a
+	// larger one is referred to. It is what registries must accept of a manifest, and
+	// what other verifiers, which hold all of an image's statements at once, stand.
+	MaxInline = 4 << 20
+	// MaxStatement is the largest statement in bytes that is read: GitHub, the strictest
+	// among the services that store attestations, takes predicates of 16 MiB.
+	MaxStatement = 16<<20 + 64<<10
+)
 
 // decode reads one JSON value into v. Unlike encoding/json it matches names by
 // case and refuses repeated ones: two readers must not see two documents in the

@@ -28,6 +28,10 @@ var (
 	Signature  = Type{URI: "https://sigstore.dev/cosign/sign/v1", Name: "signature"}
 )
 
+// Reference is the type of a statement that refers to its predicate. It is no evidence
+// of its own, and not among Types: a verifier reads what it refers to.
+var Reference = Type{URI: "https://in-toto.io/attestation/reference/v0.1", Name: "reference"}
+
 // Types lists every type in the order in which reports show them.
 func Types() []Type {
 	return []Type{Signature, Provenance, TestResult, SPDX, CycloneDX, Vulns, SCAI, Release, Waiver, VSA, SVR}

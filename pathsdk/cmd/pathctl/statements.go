@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sort"
@@ -22,6 +23,35 @@ type statement struct {
 	On []v1.Descriptor
 	// Bytes are the in-toto Statement.
 	Bytes []byte
+	// Apart is the predicate that they refer to, and goes beside them; nil if they hold
+	// it themselves.
+	Apart []byte
+}
+
+// signed is the predicate type of the statement itself.
+func (s statement) signed() evidence.Type {
+	if s.Apart != nil {
+		return evidence.Reference
+	}
+	return s.Type
+}
+
+// state writes the statement about a subject, with the predicate inside or, if it is too
+// large for that, apart.
+func (s *statement) state(predicate json.RawMessage, about step.Subject) error {
+	if len(predicate) > evidence.MaxInline {
+		reference, err := evidence.Refer(s.Type, predicate, oci.DigestOf(predicate), about)
+		if err != nil {
+			return err
+		}
+		s.Apart = predicate
+		if predicate, err = reference.Encode(); err != nil {
+			return err
+		}
+	}
+	var err error
+	s.Bytes, err = evidence.New(s.signed(), predicate, about, s.Tier)
+	return err
 }
 
 // statementsOf gives each piece of evidence its tier by where it was made: the
@@ -48,10 +78,11 @@ func statementsOf(c claims.Claims, images []oci.Image, records []provenance.Node
 		for _, im := range on {
 			s.On = append(s.On, im.Descriptor)
 		}
-		var err error
-		s.Bytes, err = evidence.New(t, e.Predicate, *e.Subject, s.Tier)
+		if err := s.state(e.Predicate, *e.Subject); err != nil {
+			return err
+		}
 		all = append(all, s)
-		return err
+		return nil
 	}
 	for _, im := range images {
 		sig, err := evidence.SignatureV1{}.Encode()
