@@ -34,6 +34,7 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/internal/regtest"
+	"github.com/pavedpaths/paths/pathsdk/oci"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -88,6 +89,10 @@ func TestAdversary(t *testing.T) {
 	// failures would prove nothing.
 	if o := b.instead(b.signAs(w, b.scan())); o.code != 0 {
 		t.Fatalf("what the right identity signs is refused: %s", o.text)
+	}
+	undo()
+	if o := b.instead(b.referring(nil)); o.code != 0 {
+		t.Fatalf("a good reference is refused: %s", o.text)
 	}
 	undo()
 	accepted := 0
@@ -212,6 +217,43 @@ func (b *battle) edited(t evidence.Type, change func(predicate object)) []byte {
 	st := decoded(b.t, b.of(b.image, t).statement).(object)
 	change(st["predicate"].(object))
 	return b.signAs(b.sigstoreWorld, encoded(b.t, st))
+}
+
+// referring is a reference to the image's scan, signed by the right identity, with the
+// scan beside it.
+func (b *battle) referring(change func(*evidence.ReferenceV01)) []byte {
+	b.t.Helper()
+	st, err := evidence.ParseStatement(b.scan())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	digest, _ := b.put(st.Predicate)
+	p, err := evidence.Refer(evidence.Vulns, st.Predicate, digest, st.Subject)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if change != nil {
+		change(&p)
+	}
+	raw, err := p.Encode()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	signed, err := evidence.New(evidence.Reference, raw, st.Subject, st.Tier)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.signAs(b.sigstoreWorld, signed)
+}
+
+// referred is the digest of the scan that referring refers to.
+func (b *battle) referred() step.Digest {
+	b.t.Helper()
+	st, err := evidence.ParseStatement(b.scan())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return oci.DigestOf(st.Predicate)
 }
 
 // throwaway signs with a key of its own, and a certificate that it has given itself in
