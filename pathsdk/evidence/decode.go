@@ -15,8 +15,8 @@ const (
 	// as a scan reads of an SBOM.
 	MaxPredicate = 64 << 20
 	// MaxInline is the largest predicate in bytes that a statement of ours holds; a
-	// larger one is referred to. It is what registries must accept of a manifest, and
-	// what other verifiers, which hold all of an image's statements at once, stand.
+	// larger one is referred to. In base64 in its bundle it is well below the 10 MB
+	// from which on Kyverno refuses the image with all of its other evidence.
 	MaxInline = 4 << 20
 	// MaxStatement is the largest statement in bytes that is read: GitHub, the strictest
 	// among the services that store attestations, takes predicates of 16 MiB.
