@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno adversary bench bench-dagger bench-verify fuzz lint gen clean
+.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno adversary bench bench-dagger bench-verify fuzz mutate lint gen clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ bench: build ## compare with the peers' own commands, side by side
 
 fuzz: ## fuzz every parser of outside bytes, FUZZTIME (10s) each
 	@scripts/fuzz.sh
+
+mutate: ## change the verifier's code in one place at a time: tests must notice
+	@scripts/mutate.sh
 
 lint: ## gofmt and go vet
 	@scripts/lint.sh

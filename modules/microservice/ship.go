@@ -77,8 +77,8 @@ func (m *Microservice) Ship(
 	// passphrase of both keys, such as env://PASSPHRASE
 	// +optional
 	passphrase *dagger.Secret,
-	// folder with trust.yaml, and the public keys that it names beside it or in keys/, such as ~/.paths; nothing else of it is read
-	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub"]
+	// folder with trust.yaml, and what it names: public keys beside it or in keys/, and Sigstore's trusted roots (trusted_root*.json) beside it, such as ~/.paths; nothing else of it is read
+	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub", "!trusted_root*.json"]
 	trust *dagger.Directory,
 	// folder with a vulnerability database in trivy-db's format; public mirrors are asked when empty
 	// +optional
@@ -134,8 +134,8 @@ func (m *Microservice) Verify(
 	// an OCI layout with the image and its evidence, in place of a reference
 	// +optional
 	store *dagger.Directory,
-	// folder with trust.yaml, and the public keys that it names beside it or in keys/, such as ~/.paths; nothing else of it is read
-	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub"]
+	// folder with trust.yaml, and what it names: public keys beside it or in keys/, and Sigstore's trusted roots (trusted_root*.json) beside it, such as ~/.paths; nothing else of it is read
+	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub", "!trusted_root*.json"]
 	trust *dagger.Directory,
 	// a way to a registry that only you can reach, such as tcp://127.0.0.1:5000
 	// +optional

@@ -72,7 +72,7 @@ func (m *Step) Attest(
 		c, args = c.WithMountedDirectory(vulnDBFolder, vulnDB), append(args, "--vuln-db", vulnDBFolder)
 	}
 	if legacySignature {
-		args = append(args, "--legacy-signature")
+		args = append(args, "--layout", "both")
 	}
 	c, err := access{tunnel, registryConfig}.in(ctx, c, to)
 	if err != nil {

@@ -47,8 +47,8 @@ func (m *Step) Judge(
 	// an OCI layout with the image and its evidence, in place of a reference
 	// +optional
 	store *dagger.Directory,
-	// folder with trust.yaml, and the public keys that it names beside it or in keys/; nothing else of it is read
-	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub"]
+	// folder with trust.yaml, and what it names: public keys beside it or in keys/, and Sigstore's trusted roots (trusted_root*.json) beside it; nothing else of it is read
+	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub", "!trusted_root*.json"]
 	trust *dagger.Directory,
 	// a policy's name; the path's own when empty
 	// +optional

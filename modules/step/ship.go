@@ -52,8 +52,8 @@ func (m *Step) Ship(
 	// also write a cosign v2 signature tag
 	// +optional
 	legacySignature bool,
-	// folder with trust.yaml, and the public keys that it names beside it or in keys/; nothing else of it is read
-	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub"]
+	// folder with trust.yaml, and what it names: public keys beside it or in keys/, and Sigstore's trusted roots (trusted_root*.json) beside it; nothing else of it is read
+	// +ignore=["**", "!trust.yaml", "!*.pub", "!keys/*.pub", "!trusted_root*.json"]
 	trust *dagger.Directory,
 	// a policy's name; the path's own when empty
 	// +optional

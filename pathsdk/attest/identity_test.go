@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,11 @@ func newSigstore(t testing.TB) sigstore {
 // certificates.
 func (s sigstore) trustedRoot(t testing.TB) []byte {
 	t.Helper()
+	return trustedRootOf(t, s.FulcioCertificateAuthorities(), nil, s.TimestampingAuthorities(), s.logs(t))
+}
+
+func (s sigstore) logs(t testing.TB) map[string]*root.TransparencyLog {
+	t.Helper()
 	logs := s.RekorLogs()
 	for id, l := range logs {
 		var err error
@@ -52,7 +58,12 @@ func (s sigstore) trustedRoot(t testing.TB) []byte {
 			t.Fatal(err)
 		}
 	}
-	tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, s.FulcioCertificateAuthorities(), nil, s.TimestampingAuthorities(), logs)
+	return logs
+}
+
+func trustedRootOf(t testing.TB, authorities []root.CertificateAuthority, certificateLogs map[string]*root.TransparencyLog, times []root.TimestampingAuthority, logs map[string]*root.TransparencyLog) []byte {
+	t.Helper()
+	tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, authorities, certificateLogs, times, logs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,11 +124,14 @@ func encode(t testing.TB, b *protobundle.Bundle) []byte {
 // keyless is a trust root whose signers have identities; fields are those of each.
 func keyless(t testing.TB, s sigstore, fields ...string) (*attest.Trust, error) {
 	t.Helper()
+	return keylessIn(s.trustedRoot(t), fields...)
+}
+
+func keylessIn(trusted []byte, fields ...string) (*attest.Trust, error) {
 	text := "apiVersion: pavedpaths.dev/v1\nkind: TrustRoot\nsigners:\n"
 	for i, f := range fields {
 		text += "- {name: " + string(rune('a'+i)) + ", roles: [attester], maxTier: observed, maxBuildLevel: 2, identity: {trustedRoot: root.json, " + f + "}}\n"
 	}
-	trusted := s.trustedRoot(t)
 	return attest.ParseTrust([]byte(text), func(string) ([]byte, error) { return trusted, nil })
 }
 
@@ -221,6 +235,10 @@ func TestForgedIdentity(t *testing.T) {
 			proto.Merge(b, s.bundle(t, subject, issuer, st, now.Add(24*time.Hour)))
 			b.VerificationMaterial.TimestampVerificationData = nil
 		}, attest.RefusedExpired},
+		{"logged at no time", required, func(b *protobundle.Bundle) {
+			b.VerificationMaterial.TlogEntries[0].IntegratedTime = 0
+			b.VerificationMaterial.TimestampVerificationData = nil
+		}, attest.RefusedNoTime},
 		{"an old media type", required, func(b *protobundle.Bundle) { b.MediaType = "application/vnd.dev.sigstore.bundle+json;version=0.2" }, attest.RefusedMalformed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -243,6 +261,10 @@ func TestParseIdentity(t *testing.T) {
 	for _, tt := range []struct{ name, fields, want string }{
 		{"no issuer", "subject: x", "issuer"},
 		{"no URL", "issuer: token, subject: x", "issuer"},
+		{"no host", "issuer: 'https://', subject: x", "not the URL"},
+		{"another scheme", "issuer: 'ftp://x', subject: x", "not the URL"},
+		{"no scheme", "issuer: '//x', subject: x", "not the URL"},
+		{"a broken URL", "issuer: 'https://x:y', subject: x", "not the URL"},
 		{"no subject", "issuer: 'https://x'", "subject"},
 		{"two subjects", "issuer: 'https://x', subject: x, subjectRegexp: x", "subject"},
 		{"no pattern", "issuer: 'https://x', subjectRegexp: '('", "subjectRegexp"},
@@ -256,11 +278,72 @@ func TestParseIdentity(t *testing.T) {
 			}
 		})
 	}
+	for _, fields := range []string{"issuer: 'http://x', subject: x, log: required", "issuer: 'https://x', subject: x"} {
+		if _, err := keyless(t, s, fields); err != nil {
+			t.Errorf("%s: %v", fields, err)
+		}
+	}
 	if _, err := keyless(t, s, "issuer: 'https://x', subject: x", "issuer: 'https://x', subject: x"); err == nil || !strings.Contains(err.Error(), "same identity") {
 		t.Errorf("two of one identity: %v", err)
 	}
 	if _, err := attest.ParseTrust([]byte("apiVersion: pavedpaths.dev/v1\nkind: TrustRoot\nsigners: [{name: a, key: a.pub, roles: [attester], maxTier: observed, maxBuildLevel: 1, identity: {trustedRoot: x, issuer: 'https://x', subject: x}}]"), nil); err == nil || !strings.Contains(err.Error(), "a key and an identity") {
 		t.Errorf("both: %v", err)
+	}
+}
+
+// TestPartsOfATrustedRoot takes away what a trusted root must have, and adds a log for
+// certificates, in which none of this Sigstore's stands.
+func TestPartsOfATrustedRoot(t *testing.T) {
+	s := newSigstore(t)
+	authorities, times, logs := s.FulcioCertificateAuthorities(), s.TimestampingAuthorities(), s.logs(t)
+	who := "issuer: '" + issuer + "', subject: '" + subject + "'"
+	for _, tt := range []struct {
+		name, fields string
+		trusted      []byte
+		want         string
+	}{
+		{"no log", who, trustedRootOf(t, authorities, nil, times, nil), "no transparency log"},
+		{"no log where none is needed", who + ", log: none", trustedRootOf(t, authorities, nil, times, nil), ""},
+		{"no time", who + ", log: none", trustedRootOf(t, authorities, nil, nil, logs), "no timestamp authority"},
+		{"no time beside a log", who, trustedRootOf(t, authorities, nil, nil, logs), ""},
+		{"no authority", who, trustedRootOf(t, nil, nil, times, logs), "no certificate authority"},
+		{"no trusted root", who, []byte("{}"), "not a Sigstore trusted root"},
+	} {
+		trust, err := keylessIn(tt.trusted, tt.fields)
+		if tt.want != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: got %v, want an error with %q", tt.name, err, tt.want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if got := trust.Signers(); len(got) != 1 || got[0].Name != "a" || got[0].Identity == nil || string(trust.File("a")) != string(tt.trusted) {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+	}
+	// Signers are listed by name, whatever their order in the file.
+	const signer = "- {name: %s, roles: [attester], maxTier: observed, maxBuildLevel: 2, identity: {trustedRoot: root.json, issuer: 'https://x', subject: %[1]s}}\n"
+	trusted := s.trustedRoot(t)
+	trust, err := attest.ParseTrust([]byte("apiVersion: pavedpaths.dev/v1\nkind: TrustRoot\nsigners:\n"+fmt.Sprintf(signer, "z")+fmt.Sprintf(signer, "b")+fmt.Sprintf(signer, "c")),
+		func(string) ([]byte, error) { return trusted, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := trust.Signers(); len(got) != 3 || got[0].Name != "b" || got[1].Name != "c" || got[2].Name != "z" {
+		t.Errorf("signers: %+v", got)
+	}
+
+	st := statement(t, evidence.Vulns, imageDigest, evidence.Derived)
+	good := encode(t, s.bundle(t, subject, issuer, st, time.Now().Add(5*time.Minute)))
+	trust, err = keylessIn(trustedRootOf(t, authorities, logs, times, logs), who)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attest.Verify(trust, good); err == nil || errors.Is(err, attest.ErrUnknownSigner) {
+		t.Errorf("a certificate that stands in no log of certificates: %v", err)
 	}
 }
 

@@ -201,7 +201,7 @@ func (c *certificates) GetCertificate(ctx context.Context, pair sign.Keypair, _ 
 
 // verify checks that a bundle is by somebody of the same issuer. Whom exactly the
 // certificate names is the authority's to say, and the verifier's to judge.
-func (c *certificates) verify(v *Services, b *bundle.Bundle, logged bool) error {
+func (c *certificates) verify(v *Services, b *bundle.Bundle, what verify.ArtifactPolicyOption, logged bool) error {
 	who, err := certifiedBy(b)
 	if err != nil {
 		return err
@@ -213,12 +213,12 @@ func (c *certificates) verify(v *Services, b *bundle.Bundle, logged bool) error 
 	if err != nil {
 		return err
 	}
-	_, err = checks.Verify(b, verify.NewPolicy(verify.WithoutArtifactUnsafe(), verify.WithoutIdentitiesUnsafe()))
+	_, err = checks.Verify(b, verify.NewPolicy(what, verify.WithoutIdentitiesUnsafe()))
 	return err
 }
 
 // verifyKey checks what the services say of a bundle that is signed with a plain key.
-func (v *Services) verifyKey(b *bundle.Bundle, key *ecdsa.PublicKey, logged bool) error {
+func (v *Services) verifyKey(b *bundle.Bundle, what verify.ArtifactPolicyOption, key *ecdsa.PublicKey, logged bool) error {
 	plain, err := signature.LoadDefaultVerifier(key)
 	if err != nil {
 		return err
@@ -239,7 +239,7 @@ func (v *Services) verifyKey(b *bundle.Bundle, key *ecdsa.PublicKey, logged bool
 	if err != nil {
 		return err
 	}
-	_, err = checks.Verify(b, verify.NewPolicy(verify.WithoutArtifactUnsafe(), verify.WithKey()))
+	_, err = checks.Verify(b, verify.NewPolicy(what, verify.WithKey()))
 	return err
 }
 

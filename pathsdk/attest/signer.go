@@ -12,6 +12,7 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/sign"
+	"github.com/sigstore/sigstore-go/pkg/verify"
 
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 )
@@ -85,7 +86,7 @@ func Log(ctx context.Context, s *Signer, b []byte) ([]byte, error) {
 			return nil, fmt.Errorf("transparency log: %w", err)
 		}
 	}
-	if err := s.verify(bun, true); err != nil {
+	if err := s.verify(bun, nil, true); err != nil {
 		return nil, fmt.Errorf("what was signed does not verify: %w\n  fix: give the trusted root that belongs to the signing configuration", err)
 	}
 	return encodeBundle(bun.Bundle)
@@ -106,32 +107,45 @@ func (s *Signer) logged(b *bundle.Bundle) bool {
 }
 
 // Made reports whether b is a bundle that this signer made of exactly this statement,
-// so that it need not be signed again. It may still lack what Log adds.
-func (s *Signer) Made(b, statement []byte) bool {
-	bun, payload, err := parseBundle(b)
+// or of this message, so that it need not be signed again. It may still lack what Log
+// adds.
+func (s *Signer) Made(b, text []byte) bool {
+	bun, err := readBundle(b)
 	// The media type is not signed, but Verify relies on it.
-	if err != nil || !bytes.Equal(payload, statement) || bun.MediaType != BundleType {
+	if err != nil || bun.MediaType != BundleType {
 		return false
 	}
-	return s.verify(bun, s.logged(bun)) == nil
+	if bun.GetMessageSignature() != nil {
+		return s.verify(bun, text, false) == nil
+	}
+	payload, err := payloadOf(bun)
+	return err == nil && bytes.Equal(payload, text) && s.verify(bun, nil, s.logged(bun)) == nil
 }
 
-// verify checks a bundle of this signer; logged says whether logs must have it.
-func (s *Signer) verify(b *bundle.Bundle, logged bool) error {
+// verify checks a bundle of this signer; logged says whether logs must have it. message
+// is what was signed, if it is not in the bundle.
+func (s *Signer) verify(b *bundle.Bundle, message []byte, logged bool) error {
+	what := verify.WithoutArtifactUnsafe()
+	if b.GetMessageSignature() != nil {
+		what = verify.WithArtifact(bytes.NewReader(message))
+	}
 	if s.identity != nil {
-		return s.identity.verify(s.services, b, logged)
+		return s.identity.verify(s.services, b, what, logged)
 	}
 	if hint := b.GetVerificationMaterial().GetPublicKey().GetHint(); hint != s.id {
 		return fmt.Errorf("its key has the hint %.64q", hint)
 	}
-	env := b.GetDsseEnvelope()
-	sum := sha256.Sum256(dsse.PAE(evidence.PayloadType, env.GetPayload()))
+	signed, sig := message, b.GetMessageSignature().GetSignature()
+	if env := b.GetDsseEnvelope(); env != nil {
+		signed, sig = dsse.PAE(evidence.PayloadType, env.GetPayload()), env.GetSignatures()[0].GetSig()
+	}
+	sum := sha256.Sum256(signed)
 	key, ok := s.Public().(*ecdsa.PublicKey)
-	if !ok || !ecdsa.VerifyASN1(key, sum[:], env.GetSignatures()[0].GetSig()) {
+	if !ok || !ecdsa.VerifyASN1(key, sum[:], sig) {
 		return errors.New("the signature is not by this key")
 	}
 	if s.services == nil {
 		return nil
 	}
-	return s.services.verifyKey(b, key, logged)
+	return s.services.verifyKey(b, what, key, logged)
 }

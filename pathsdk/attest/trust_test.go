@@ -26,6 +26,7 @@ func TestParseTrust(t *testing.T) {
 	keys := map[string][]byte{
 		"a.pub": publicPEM(t, a), "b.pub": publicPEM(t, b),
 		"two.pub": append(publicPEM(t, a), publicPEM(t, b)...), "garbage.pub": []byte("x"), "weak.pub": []byte(rsa1024),
+		"empty.pub": []byte("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"), "more.pub": append(publicPEM(t, a), 'x'),
 	}
 	parse := func(text string) (*attest.Trust, error) {
 		return attest.ParseTrust([]byte(text), func(path string) ([]byte, error) {
@@ -54,12 +55,25 @@ func TestParseTrust(t *testing.T) {
 		t.Error(diff)
 	}
 
+	// Limits are the last that pass.
+	for name, text := range map[string]string{
+		"the highest level": strings.Replace(one, "maxBuildLevel: 1", "maxBuildLevel: 3, runIssuers: ['https://x']", 1),
+		"the lowest level":  strings.Replace(one, "maxBuildLevel: 1", "maxBuildLevel: 0", 1),
+		"the longest file":  one + strings.Repeat(" ", 256<<10-len(head+"signers: ["+one+"]")),
+	} {
+		if _, err := parse(head + "signers: [" + text + "]"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
 	swap := func(from, to string) string { return head + "signers: [" + strings.Replace(one, from, to, 1) + "]" }
 	for _, tt := range []struct{ name, text, want string }{
 		{"empty", "", "apiVersion"},
 		{"another version", "apiVersion: v9\nkind: TrustRoot\nsigners: [" + one + "]", "apiVersion"},
 		{"another kind", "apiVersion: pavedpaths.dev/v1\nkind: Service\nsigners: [" + one + "]", "kind"},
 		{"nobody", head + "signers: []", "0 signers"},
+		{"too many", head + "signers: [" + strings.Repeat(one+", ", 101) + "]", "101 signers"},
+		{"as many as may be", head + "signers: [" + strings.Repeat(one+", ", 100) + "]", "twice"},
 		{"unknown field", head + "signers: [" + one + "]\nextra: 1", "unknown field"},
 		{"unknown field of a signer", swap("name: a", "name: a, color: x"), "unknown field"},
 		{"repeated field", head + "kind: TrustRoot\nsigners: [" + one + "]", "already set"},
@@ -77,8 +91,14 @@ func TestParseTrust(t *testing.T) {
 		{"missing key file", swap("a.pub", "c.pub"), "not exist"},
 		{"two keys in a file", swap("a.pub", "two.pub"), "one PEM block"},
 		{"garbage key", swap("a.pub", "garbage.pub"), "one PEM block"},
-		{"weak key", swap("a.pub", "weak.pub"), "weak"},
+		{"weak key", swap("a.pub", "weak.pub"), "weak or unsupported"},
+		{"no key in a file", swap("a.pub", "empty.pub"), "asn1"},
+		{"a byte behind a key", swap("a.pub", "more.pub"), "one PEM block"},
+		{"an issuer of runs that is none", swap("maxBuildLevel: 1", "maxBuildLevel: 1, runIssuers: ['https://x', token]"), "runIssuers"},
+		{"identity without a trusted root", swap("key: a.pub", "identity: {issuer: 'https://x', subject: x}"), "trustedRoot is missing"},
+		{"missing trusted root", swap("key: a.pub", "identity: {trustedRoot: c.json, issuer: 'https://x', subject: x}"), "not exist"},
 		{"huge", strings.Repeat("#", 1<<20), "limit"},
+		{"too long", strings.Repeat("#", 256<<10+1), "limit"},
 		{"alias bomb", "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -87,6 +107,24 @@ func TestParseTrust(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestHas(t *testing.T) {
+	s := attest.TrustedSigner{Roles: []string{attest.RoleAttester, attest.RoleWaiver}}
+	if !s.Has(attest.RoleAttester) || !s.Has(attest.RoleWaiver) || s.Has(attest.RoleVerifier) || s.Has("") {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestRunIssuers: GitHub's word counts where the trust root names nobody else's.
+func TestRunIssuers(t *testing.T) {
+	if d := cmp.Diff([]string{attest.GitHubIssuer}, attest.TrustedSigner{}.Issuers()); d != "" {
+		t.Error(d)
+	}
+	other := []string{"https://ci.example.com"}
+	if d := cmp.Diff(other, attest.TrustedSigner{RunIssuers: other}.Issuers()); d != "" {
+		t.Error(d)
 	}
 }
 
@@ -110,6 +148,20 @@ func TestLoadTrust(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, trust.Signers()); diff != "" {
 		t.Error(diff)
+	}
+	// What it names may be long, up to a limit.
+	key := filepath.Join(dir, "keys", "verifier.pub")
+	text, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int]bool{1 << 20: true, 1<<20 + 1: false} {
+		if err := os.WriteFile(key, append(text, strings.Repeat("\n", size-len(text))...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := attest.LoadTrust(filepath.Join(dir, "trust.yaml")); (err == nil) != want {
+			t.Errorf("a key of %d bytes: %v", size, err)
+		}
 	}
 	if err := os.Remove(filepath.Join(dir, "keys", "verifier.pub")); err != nil {
 		t.Fatal(err)

@@ -52,8 +52,14 @@ func Verify(t *Trust, b []byte) (Verified, error) {
 }
 
 // check also returns what could be read of a bundle that it refuses.
-func check(t *Trust, b []byte) (Verified, error) {
-	var v Verified
+func check(t *Trust, b []byte) (v Verified, err error) {
+	// Whoever may push a referrer chooses the bytes. There are some with which the
+	// libraries end the program (a log entry of kind intoto without a version).
+	defer func() {
+		if r := recover(); r != nil {
+			err = refuse(RefusedMalformed, fmt.Errorf("bundle: reading it ended in: %v", r))
+		}
+	}()
 	bun, payload, err := parseBundle(b)
 	if err != nil {
 		return v, refuse(RefusedMalformed, err)
@@ -149,23 +155,40 @@ func (t *Trust) verifySignature(b *bundle.Bundle) error {
 // parseBundle reads a bundle with a DSSE envelope around a statement, and
 // returns the envelope's payload. Nothing is verified.
 func parseBundle(b []byte) (*bundle.Bundle, []byte, error) {
+	bun, err := readBundle(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	payload, err := payloadOf(bun)
+	if err != nil {
+		return nil, nil, err
+	}
+	return bun, payload, nil
+}
+
+func payloadOf(b *bundle.Bundle) ([]byte, error) {
+	env := b.GetDsseEnvelope()
+	if env == nil {
+		return nil, errors.New("bundle: it signs a message, not a statement; want a DSSE envelope")
+	}
+	if env.PayloadType != evidence.PayloadType {
+		return nil, fmt.Errorf("bundle: payload type is %.80q, want %s", env.PayloadType, evidence.PayloadType)
+	}
+	if n := len(env.Signatures); n != 1 {
+		return nil, fmt.Errorf("bundle: %d signatures, want exactly one", n)
+	}
+	return env.Payload, nil
+}
+
+// readBundle reads a bundle, whatever is signed in it.
+func readBundle(b []byte) (*bundle.Bundle, error) {
 	if len(b) > MaxBundle {
-		return nil, nil, fmt.Errorf("bundle: %d bytes are more than the limit of %d", len(b), MaxBundle)
+		return nil, fmt.Errorf("bundle: %d bytes are more than the limit of %d", len(b), MaxBundle)
 	}
 	var bun bundle.Bundle
 	// Unknown and repeated fields, and unknown media types, are errors here.
 	if err := bun.UnmarshalJSON(b); err != nil {
-		return nil, nil, fmt.Errorf("bundle: %w", err)
+		return nil, fmt.Errorf("bundle: %w", err)
 	}
-	env := bun.GetDsseEnvelope()
-	if env == nil {
-		return nil, nil, errors.New("bundle: it signs a message, not a statement; want a DSSE envelope")
-	}
-	if env.PayloadType != evidence.PayloadType {
-		return nil, nil, fmt.Errorf("bundle: payload type is %.80q, want %s", env.PayloadType, evidence.PayloadType)
-	}
-	if n := len(env.Signatures); n != 1 {
-		return nil, nil, fmt.Errorf("bundle: %d signatures, want exactly one", n)
-	}
-	return &bun, env.Payload, nil
+	return &bun, nil
 }

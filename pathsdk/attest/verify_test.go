@@ -62,6 +62,11 @@ func TestSignAndVerify(t *testing.T) {
 	if err != nil || v.Signer.Name != "verifier" || v.Signer.MaxBuildLevel != 0 {
 		t.Errorf("got %+v, %v", v.Signer, err)
 	}
+	longest := signed(t, attester, statement(t, evidence.SCAI, imageDigest, evidence.Derived))
+	longest = append(longest, bytes.Repeat([]byte(" "), attest.MaxBundle-len(longest))...)
+	if _, err := attest.Verify(trust, longest); err != nil {
+		t.Errorf("as long as may be: %v", err)
+	}
 	if _, err := attest.Sign(t.Context(), attester, []byte(`{"_type":"x"}`)); err == nil {
 		t.Error("something that is no statement was signed")
 	}

@@ -286,6 +286,8 @@ func TestFields(t *testing.T) {
 		{"release", "purl", `"pkg:golang"`, "purl"},
 		{"waiver", "id", `" "`, "id is missing"},
 		{"waiver", "reason", `"\n"`, "reason is missing"},
+		{"waiver", "reason", `"x\u001b[1A"`, "control characters"},
+		{"waiver", "id", `"x\ny"`, "control characters"},
 		{"waiver", "expires", `"soon"`, "no day"},
 		{"waiver", "expires", `"2026-02-30"`, "no day"},
 		{"waiver", "reason", `"` + strings.Repeat("x", 501) + `"`, "may have 500"},

@@ -11,9 +11,9 @@ import (
 )
 
 // ReferenceV01 is the predicate Reference v0.1 (in-toto/attestation
-// spec/predicates/reference.md): it points to documents about the subject that the
-// statement does not hold. We sign one in the place of a predicate that is larger than
-// MaxInline.
+// spec/predicates/reference.md at commit 044ba49a7f6d): it points to documents about the
+// subject that the statement does not hold. We sign one in the place of a predicate that
+// is larger than MaxInline.
 type ReferenceV01 struct {
 	Attester Attester `json:"attester"`
 	// References are the documents; Referenced is about the one that we refer to.

@@ -3,6 +3,7 @@ package evidence_test
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 
@@ -97,6 +98,11 @@ func TestParseStatementRefuses(t *testing.T) {
 	if _, err := evidence.ParseStatement([]byte(make(v1, "["+sub+"]", "p", "{}"))); err != nil {
 		t.Fatalf("the plain one is refused: %v", err)
 	}
+	// A missing predicate is an empty one.
+	st, err := evidence.ParseStatement([]byte(`{"_type":"` + v1 + `","subject":[` + sub + `],"predicateType":"p"}`))
+	if err != nil || string(st.Predicate) != "{}" || st.Tier != "" {
+		t.Errorf("without a predicate: %+v, %v", st, err)
+	}
 	tests := []struct{ name, in, want string }{
 		{"old version", make("https://in-toto.io/Statement/v0.1", "["+sub+"]", "p", "{}"), "_type"},
 		{"no type", `{"subject":[` + sub + `],"predicateType":"p"}`, "_type"},
@@ -126,6 +132,42 @@ func TestParseStatementRefuses(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestLimits: the last byte that may be read or written, and one more.
+func TestLimits(t *testing.T) {
+	pad := func(b []byte, size int) []byte {
+		return append(bytes.Clone(b), bytes.Repeat([]byte(" "), size-len(b))...)
+	}
+	limited := func(what string, err error, want bool) {
+		t.Helper()
+		if (err != nil) != want || want && !strings.Contains(err.Error(), "limit") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	p := evidence.TestResultV01{Result: evidence.TestsPassed, Configuration: []evidence.ResourceDescriptor{{Name: "go test", URI: "x"}}, PassedTests: []string{""}}
+	plain := mustEncode(t, p)
+	for over, want := range []bool{false, true} {
+		_, err := evidence.ParseStatement(pad(mustNew(t, p), evidence.MaxStatement+over))
+		limited("read a statement", err, want)
+		_, err = evidence.ParseTestResult(pad(plain, evidence.MaxPredicate+over))
+		limited("read a predicate", err, want)
+		p.PassedTests[0] = strings.Repeat("x", evidence.MaxPredicate+over-len(plain))
+		_, err = p.Encode()
+		limited("write a predicate", err, want)
+		p.PassedTests[0] = strings.Repeat("x", evidence.MaxInline+over-len(plain))
+		_, err = evidence.New(evidence.TestResult, mustEncode(t, p), step.Subject{Digest: step.Digest("sha256:" + strings.Repeat("a", 64))}, evidence.Reported)
+		limited("sign a predicate", err, want)
+		p.PassedTests[0] = ""
+	}
+}
+
+// TestEncodeRefuses what JSON can't say.
+func TestEncodeRefuses(t *testing.T) {
+	p := evidence.TestResultV01{Result: evidence.TestsPassed, Configuration: []evidence.ResourceDescriptor{{Name: "go test", URI: "x", Annotations: map[string]any{"coverage": math.NaN()}}}}
+	if raw, err := p.Encode(); err == nil || !strings.Contains(err.Error(), "unsupported value") {
+		t.Errorf("encoded as %q, %v", raw, err)
 	}
 }
 

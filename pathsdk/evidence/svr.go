@@ -8,8 +8,9 @@ import (
 )
 
 // SVRV02 is the predicate Simple Verification Result v0.2 (in-toto/attestation
-// spec/predicates/svr.md as pull request 555 of June 2026 left it; the Go module
-// of the specification, v1.2.0, still has v0.1, where no policy is named).
+// spec/predicates/svr.md as pull request 555 of June 2026 left it: v0.1 as it stands at
+// commit 1fa3332703bc, and verifier.policies, which is required; the Go module of the
+// specification, v1.2.0, still has v0.1, where no policy is named).
 type SVRV02 struct {
 	Verifier SVRVerifier `json:"verifier"`
 	// TimeCreated is when the verification took place.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // WaiverV1 is the predicate of a waiver, of our own: somebody with a name accepts one
@@ -39,6 +40,9 @@ func (p WaiverV1) Validate() error {
 		return err
 	}
 	for name, v := range map[string]string{"id": p.ID, "reason": p.Reason} {
+		if strings.ContainsFunc(v, unicode.IsControl) {
+			return fmt.Errorf("%s has control characters, such as the end of a line", name)
+		}
 		if len(v) > MaxWaiverText {
 			return fmt.Errorf("%s has %d bytes, and may have %d", name, len(v), MaxWaiverText)
 		}

@@ -62,7 +62,9 @@ func Judge(p *Policy, in Input) (Verdict, error) {
 	prov := j.require(evidence.Provenance)
 	if prov != nil {
 		j.choose(prov)
-		j.reproduce(prov)
+	}
+	j.reproduce(prov)
+	if prov != nil {
 		j.demand(prov)
 	}
 	j.observe()

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -76,7 +77,7 @@ func TestVerdictOfAGoodImage(t *testing.T) {
 		t.Errorf("KEV is %q", v.KEV)
 	}
 	for _, e := range v.Evidence {
-		if e.Status != StatusUsed || e.Predicate == nil {
+		if e.Status != StatusUsed || e.Predicate == nil || e.Claimed != "" {
 			t.Errorf("%s on %s is %s: %s", e.Type, e.Subject, e.Status, e.Why)
 		}
 	}
@@ -174,6 +175,7 @@ func TestEvidenceStatus(t *testing.T) {
 			a.Predicate = json.RawMessage(strings.Replace(string(a.Predicate), "11:03:00", "11:02:30", 1))
 		}, StatusSuperseded, "counts"},
 		{"foreign", func(a *Attestation) { a.Foreign = true }, StatusForeign, "nobody"},
+		{"foreign, and why", func(a *Attestation) { a.Foreign, a.Err = true, errors.New("its key has another hint") }, StatusForeign, "its key has another hint"},
 		{"other image", func(a *Attestation) { a.Image = other }, StatusInvalid, "not part of the image"},
 		{"other subject", func(a *Attestation) { a.Subject = other }, StatusInvalid, "is about"},
 		{"no role", func(a *Attestation) { a.Roles = nil }, StatusInvalid, "has not the role"},
@@ -209,6 +211,27 @@ func TestEvidenceStatus(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestKEVText(t *testing.T) {
+	for want, in := range map[string]Input{
+		"not checked: no list of known exploited vulnerabilities was given": {KEVSource: "cisa"},
+		"checked":              {KEV: KEVIDs{}},
+		"checked against cisa": {KEV: KEVIDs{}, KEVSource: "cisa"},
+	} {
+		if got := kevText(in); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestLevelOfNothing: without provenance the level is none, and L1 is what lacks.
+func TestLevelOfNothing(t *testing.T) {
+	in := goodInput(t)
+	in.Attestations = nil
+	if l := judge(t, load(t), in).Level; l.Build != 0 || len(l.Reasons) != 1 || l.Reasons[0].Level != 1 || l.Reasons[0].Holds || l.Reasons[0].Why != "0 of 3 have usable provenance" {
+		t.Errorf("%+v", l)
 	}
 }
 
@@ -255,6 +278,7 @@ func TestBadInput(t *testing.T) {
 		{"no digest", func(in *Input) { in.Digest = "" }, "want sha256:"},
 		{"no time", func(in *Input) { in.Now = time.Time{} }, "time of judgement"},
 		{"image not among images", func(in *Input) { in.Images = in.Images[1:] }, "do not hold"},
+		{"image without digest", func(in *Input) { in.Images = append(in.Images[:3:3], Image{Digest: "sha256:12"}) }, "images: "},
 		{"image twice", func(in *Input) { in.Images = append(in.Images[:3:3], in.Images[0]) }, "twice"},
 		{"index alone", func(in *Input) { in.Images = in.Images[:1] }, "index without images"},
 		{"unknown param", func(in *Input) { in.Params = map[string]any{"maxseverity": "low"} }, "policy microservice takes buildTypes, builders"},

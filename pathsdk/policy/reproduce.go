@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
@@ -28,7 +30,14 @@ type Reproduction struct {
 // a builder that has nothing to do with the first. Where one stands for each, the tier
 // of the first is reproduced; no signer can claim that.
 func (j *judgement) reproduce(prov *Require) {
-	if j.in.Reproduction == nil || prov == nil {
+	if j.in.Reproduction == nil {
+		return
+	}
+	if prov == nil {
+		j.verdict.Rules = append(j.verdict.Rules, RuleResult{Rule: ruleReproduced})
+		j.fail(Finding{Rule: ruleReproduced, Severity: SeverityError, Subject: j.in.Digest,
+			Reason: "the policy asks for no provenance, so there is nothing that a second builder could agree with",
+			Fix:    "require provenance in the policy"})
 		return
 	}
 	second := &judgement{policy: j.policy, in: j.in, values: j.values}
@@ -88,6 +97,11 @@ func (j *judgement) reproduce(prov *Require) {
 // the same source; empty if they are.
 func dependent(a, b *item) string {
 	fa, fb := factsOf(a), factsOf(b)
+	for _, it := range []*item{a, b} {
+		if why := unvouched(it); why != "" {
+			return why
+		}
+	}
 	switch source := sourceOf(a.fact.prov); {
 	case source == "" || source != sourceOf(b.fact.prov):
 		return fmt.Sprintf("it names source %s, the first names %s", orNone(sourceOf(b.fact.prov)), orNone(source))
@@ -95,12 +109,33 @@ func dependent(a, b *item) string {
 		return fmt.Sprintf("%s signed both", a.Signer)
 	case sameIdentity(a.Identity, b.Identity):
 		return fmt.Sprintf("%s signed both", a.Identity.Subject)
-	case fa[provenance.FactProducer] != "" && fa[provenance.FactProducer] == fb[provenance.FactProducer]:
+	case sameProducer(fa[provenance.FactProducer], fb[provenance.FactProducer]):
 		return fmt.Sprintf("%s built both", fa[provenance.FactProducer])
-	case invocation(a) == "" || invocation(a) == invocation(b):
-		return fmt.Sprintf("both are of run %s", orNone(invocation(a)))
+	case fa[provenance.FactRun] == fb[provenance.FactRun]:
+		return fmt.Sprintf("both are of run %s", fa[provenance.FactRun])
 	}
 	return ""
+}
+
+// unvouched says why nobody but the producer knows who built; empty if a platform does
+// whose word the trust root takes. Who reports of itself could report two builders.
+func unvouched(it *item) string {
+	facts := factsOf(it)
+	switch {
+	case facts[provenance.FactSource] != provenance.SourceControlPlane || facts[provenance.FactProducer] == "" || facts[provenance.FactRun] == "":
+		return fmt.Sprintf("no platform vouches for who built it, as %s attests", it.Signer)
+	case !slices.Contains(it.RunIssuers, facts[provenance.FactProducerIssuer]):
+		return fmt.Sprintf("the trust root does not take the word of %s from %s", orNone(facts[provenance.FactProducerIssuer]), it.Signer)
+	}
+	return ""
+}
+
+// sameProducer compares identities of producers. A workflow is the same on every branch:
+// whoever can push one can push another.
+func sameProducer(a, b string) bool {
+	a, _, _ = strings.Cut(a, "@refs/")
+	b, _, _ = strings.Cut(b, "@refs/")
+	return a == b
 }
 
 func factsOf(it *item) map[string]string {
@@ -113,11 +148,4 @@ func factsOf(it *item) map[string]string {
 		out[f.Name] = f.Value
 	}
 	return out
-}
-
-func invocation(it *item) string {
-	if m := it.fact.prov.RunDetails.Metadata; m != nil {
-		return m.InvocationID
-	}
-	return ""
 }

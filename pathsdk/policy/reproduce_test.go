@@ -11,6 +11,22 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
+// vouched is a good input whose builds a platform vouches for.
+func vouched(t *testing.T) Input {
+	t.Helper()
+	in := goodInput(t)
+	for i := range in.Attestations {
+		a := &in.Attestations[i]
+		if a.Type != evidence.Provenance.URI {
+			continue
+		}
+		a.RunIssuers = []string{"https://platform.example.com"}
+		a.Predicate = replaced(a.Predicate, `{"how":"keys lie`, `{"how":"x","name":"provenance.source","value":"control-plane"},{"how":"x","name":"producer.issuer","value":"https://platform.example.com"},`+
+			`{"how":"x","name":"producer.identity","value":"https://example.com/a/ship.yaml@refs/heads/main"},{"how":"x","name":"run.uri","value":"https://example.com/a/runs/1"},{"how":"keys lie`)
+	}
+	return in
+}
+
 // rebuilt is the provenance of an input as another builder would have made it.
 func rebuilt(in Input, change func(*Attestation)) *Reproduction {
 	r := &Reproduction{Reference: "rebuilds.example.com/orders"}
@@ -20,7 +36,7 @@ func rebuilt(in Input, change func(*Attestation)) *Reproduction {
 		}
 		a.Digest = step.Digest("sha256:" + strings.Repeat("e", 60) + string(a.Digest[len(a.Digest)-4:]))
 		a.Signer = "rebuilder"
-		a.Predicate = replaced(a.Predicate, `"invocationId":"`, `"invocationId":"again-`)
+		a.Predicate = replaced(replaced(a.Predicate, "/a/ship.yaml", "/b/ship.yaml"), "/a/runs/1", "/b/runs/1")
 		if change != nil {
 			change(&a)
 		}
@@ -37,7 +53,7 @@ func replaced(raw json.RawMessage, old, with string) json.RawMessage {
 }
 
 func TestReproduced(t *testing.T) {
-	p, in := load(t), goodInput(t)
+	p, in := load(t), vouched(t)
 	if v := judge(t, p, in); v.Reproduced || !v.Passed {
 		t.Fatalf("passed %t, reproduced %t without a second builder", v.Passed, v.Reproduced)
 	}
@@ -83,8 +99,15 @@ func TestReproduced(t *testing.T) {
 	}{
 		"nothing":           {&Reproduction{}, "no usable provenance"},
 		"one platform only": {&Reproduction{Attestations: rebuilt(in, nil).Attestations[:1]}, "no usable provenance"},
+		"another one's":     {&Reproduction{Attestations: rebuilt(in, nil).Attestations[1:]}, "no usable provenance"},
 		"the same signer":   {rebuilt(in, func(a *Attestation) { a.Signer = first.Signer }), "signed both"},
-		"the same run":      {rebuilt(in, func(a *Attestation) { a.Predicate = replaced(a.Predicate, "again-", "") }), "both are of run"},
+		"the same run":      {rebuilt(in, func(a *Attestation) { a.Predicate = replaced(a.Predicate, "/b/runs/1", "/a/runs/1") }), "both are of run"},
+		"the same workflow on another branch": {rebuilt(in, func(a *Attestation) {
+			a.Predicate = replaced(a.Predicate, "/b/ship.yaml@refs/heads/main", "/a/ship.yaml@refs/heads/copy")
+		}), "built both"},
+		"a builder whom nobody vouches for": {rebuilt(in, func(a *Attestation) { a.Predicate = replaced(a.Predicate, "control-plane", "runner") }), "no platform vouches"},
+		"a platform that nobody believes":   {rebuilt(in, func(a *Attestation) { a.RunIssuers = nil }), "does not take the word"},
+		"no producer":                       {rebuilt(in, func(a *Attestation) { a.Predicate = replaced(a.Predicate, "producer.identity", "producer.none") }), "no platform vouches"},
 		"another source": {rebuilt(in, func(a *Attestation) {
 			a.Predicate = replaced(a.Predicate, strings.TrimPrefix(source, "sha256:"), strings.Repeat("f", 64))
 		}), "it names source"},
@@ -92,10 +115,11 @@ func TestReproduced(t *testing.T) {
 		"not an attester":    {rebuilt(in, func(a *Attestation) { a.Roles = []string{"verifier"} }), "has not the role"},
 		"nobody known":       {rebuilt(in, func(a *Attestation) { a.Foreign = true }), "nobody in the trust root"},
 		"a broken signature": {rebuilt(in, func(a *Attestation) { a.Err = fmt.Errorf("the signature does not fit") }), "does not fit"},
+		"the same producer":  {rebuilt(in, func(a *Attestation) { a.Predicate = replaced(a.Predicate, "/b/ship.yaml", "/a/ship.yaml") }), "built both"},
 		"another image":      {rebuilt(in, func(a *Attestation) { a.Subject = step.Digest("sha256:" + strings.Repeat("9", 64)) }), "is about"},
 		"the same identity":  {rebuilt(in, func(a *Attestation) { a.Identity = &Identity{Issuer: "i", Subject: "s", Run: "2"} }), "signed both"},
 	} {
-		in := goodInput(t)
+		in := vouched(t)
 		in.Reproduction = c.r
 		if name == "the same identity" {
 			for i := range in.Attestations {
@@ -110,6 +134,9 @@ func TestReproduced(t *testing.T) {
 		if name == "a signer for less" {
 			c.want = "is below observed"
 		}
+		if slices.Contains([]string{"signed both", "built both", "both are of run", "it names source"}, c.want) && !strings.Contains(said, "is no independent one: ") {
+			t.Errorf("%s: it is not said which provenance it is about: %s", name, said)
+		}
 		if !strings.Contains(said, c.want) || !strings.Contains(said, "reproduced") {
 			t.Errorf("%s: want %q: %s", name, c.want, said)
 		}
@@ -118,6 +145,15 @@ func TestReproduced(t *testing.T) {
 				t.Errorf("%s: %s has the tier reproduced", name, e.Digest)
 			}
 		}
+	}
+
+	// Without provenance in the policy there is nothing to compare.
+	without := *p
+	without.Require = slices.DeleteFunc(slices.Clone(p.Require), func(r Require) bool { return r.typ == evidence.Provenance || r.About == AboutSource })
+	in = vouched(t)
+	in.Reproduction = rebuilt(in, nil)
+	if v := judge(t, &without, in); v.Passed || v.Reproduced || !strings.Contains(fmt.Sprint(v.Findings), "asks for no provenance") {
+		t.Errorf("without provenance: passed %t, reproduced %t", v.Passed, v.Reproduced)
 	}
 
 	// A policy can demand it; a signer can't claim it.
@@ -129,7 +165,7 @@ func TestReproduced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in = goodInput(t)
+	in = vouched(t)
 	in.Reproduction = rebuilt(in, nil)
 	if v := judge(t, strict, in); !v.Passed {
 		t.Errorf("a policy that demands it: %+v", v.Findings)

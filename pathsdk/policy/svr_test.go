@@ -73,3 +73,13 @@ func TestSVRProperties(t *testing.T) {
 		t.Errorf("policy %s", uri)
 	}
 }
+
+func TestProperty(t *testing.T) {
+	for rule, want := range map[string]string{
+		"require/test-result": "PAVEDPATHS_REQUIRE_TEST_RESULT", "az/09": "PAVEDPATHS_AZ_09", "a@[`{:/é": "PAVEDPATHS_A_______",
+	} {
+		if got := property(rule); got != want {
+			t.Errorf("%s: %s, want %s", rule, got, want)
+		}
+	}
+}

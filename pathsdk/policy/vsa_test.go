@@ -41,6 +41,16 @@ func TestVSA(t *testing.T) {
 		t.Errorf("summary (-want +got):\n%s", d)
 	}
 
+	// What stands there twice is one input.
+	twice := good
+	twice.Evidence = slices.Concat(good.Evidence, good.Evidence)
+	if raw, err = VSA(twice, VSAOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = evidence.ParseVSA(raw); err != nil || len(got.InputAttestations) != len(in.Attestations) || got.Verifier.Version != nil {
+		t.Errorf("%d input attestations, version %v, %v", len(got.InputAttestations), got.Verifier.Version, err)
+	}
+
 	// What changed nothing is no input, and a failure has no level.
 	extra := twin(in.Attestations[0], "foreign")
 	extra.Foreign = true

@@ -52,8 +52,8 @@ func (j *judgement) signedWaivers() []Waiver {
 
 // worker says what the signer of a waiver did for the image; empty for nothing.
 func (j *judgement) worker(waiver *item) string {
-	for _, it := range j.items {
-		if it == waiver || it.waiver != nil || it.typ.URI == "" || !slices.Contains([]string{"", StatusUsed}, it.status) || it.Foreign || it.Err != nil {
+	for _, it := range slices.Concat(j.items, j.second) {
+		if it == waiver || it.waiver != nil || it.typ.URI == "" || !slices.Contains([]string{"", StatusUsed, StatusReproduces}, it.status) || it.Foreign || it.Err != nil {
 			continue
 		}
 		if it.Signer == waiver.Signer || sameIdentity(it.Identity, waiver.Identity) {
@@ -63,7 +63,7 @@ func (j *judgement) worker(waiver *item) string {
 			continue
 		}
 		facts := factsOf(it)
-		if facts[provenance.FactProducer] == waiver.Identity.Subject && facts[provenance.FactProducerIssuer] == waiver.Identity.Issuer {
+		if sameProducer(facts[provenance.FactProducer], waiver.Identity.Subject) && facts[provenance.FactProducerIssuer] == waiver.Identity.Issuer {
 			return "built it"
 		}
 	}
@@ -71,7 +71,7 @@ func (j *judgement) worker(waiver *item) string {
 }
 
 func sameIdentity(a, b *Identity) bool {
-	return a != nil && b != nil && a.Issuer == b.Issuer && a.Subject == b.Subject
+	return a != nil && b != nil && a.Issuer == b.Issuer && sameProducer(a.Subject, b.Subject)
 }
 
 // settleWaivers says of each signed waiver what became of it.

@@ -38,6 +38,17 @@ func waiver(in Input, id, expires string, change func(*Attestation)) Attestation
 	return a
 }
 
+// builtBy makes the provenance say who built, and returns the waiver.
+func builtBy(in Input, issuer, producer string, w Attestation) Attestation {
+	for i, a := range in.Attestations {
+		if a.Type == evidence.Provenance.URI {
+			in.Attestations[i].Predicate = replaced(a.Predicate, `{"how":"keys lie`, `{"how":"x","name":"`+provenance.FactProducer+`","value":"`+producer+
+				`"},{"how":"x","name":"`+provenance.FactProducerIssuer+`","value":"`+issuer+`"},{"how":"keys lie`)
+		}
+	}
+	return w
+}
+
 func TestSignedWaivers(t *testing.T) {
 	p := load(t)
 	if judge(t, p, unwaived(t)).Passed {
@@ -82,13 +93,25 @@ func TestSignedWaivers(t *testing.T) {
 			in.Attestations[0].Identity = &Identity{Issuer: "https://login.example.com", Subject: "security@example.com", Run: "x"}
 			return waiver(in, cve, soon, nil)
 		}, false, WaiverRefused, StatusInvalid, "somebody else must waive"},
-		"by who built": {func(in Input) Attestation {
-			for i, a := range in.Attestations {
-				if a.Type == evidence.Provenance.URI {
-					in.Attestations[i].Predicate = replaced(a.Predicate, `{"how":"keys lie`, `{"how":"x","name":"`+provenance.FactProducer+`","value":"security@example.com"},{"how":"x","name":"`+provenance.FactProducerIssuer+`","value":"https://login.example.com"},{"how":"keys lie`)
-				}
-			}
+		"by a namesake elsewhere": {func(in Input) Attestation {
+			in.Attestations[0].Identity = &Identity{Issuer: "https://other.example.com", Subject: "security@example.com"}
 			return waiver(in, cve, soon, nil)
+		}, true, WaiverActive, StatusUsed, ""},
+		"by a colleague": {func(in Input) Attestation {
+			in.Attestations[0].Identity = &Identity{Issuer: "https://login.example.com", Subject: "ship@example.com"}
+			return waiver(in, cve, soon, nil)
+		}, true, WaiverActive, StatusUsed, ""},
+		"by a namesake of who built": {func(in Input) Attestation {
+			return builtBy(in, "https://other.example.com", "security@example.com", waiver(in, cve, soon, nil))
+		}, true, WaiverActive, StatusUsed, ""},
+		"by a colleague of who built": {func(in Input) Attestation {
+			return builtBy(in, "https://login.example.com", "ship@example.com", waiver(in, cve, soon, nil))
+		}, true, WaiverActive, StatusUsed, ""},
+		"by a key, whoever built": {func(in Input) Attestation {
+			return builtBy(in, "https://login.example.com", "security@example.com", waiver(in, cve, soon, func(a *Attestation) { a.Identity = nil }))
+		}, true, WaiverActive, StatusUsed, ""},
+		"by who built": {func(in Input) Attestation {
+			return builtBy(in, "https://login.example.com", "security@example.com", waiver(in, cve, soon, nil))
 		}, false, WaiverRefused, StatusInvalid, "who built it"},
 	} {
 		in := unwaived(t)
@@ -102,7 +125,7 @@ func TestSignedWaivers(t *testing.T) {
 		switch {
 		case c.state == "" && i >= 0:
 			t.Errorf("%s: it is among the waivers: %+v", name, v.Waivers[i])
-		case c.state != "" && (i < 0 || v.Waivers[i].State != c.state || v.Waivers[i].Signer != w.Signer || v.Waivers[i].Identity == nil):
+		case c.state != "" && (i < 0 || v.Waivers[i].State != c.state || v.Waivers[i].Signer != w.Signer || (v.Waivers[i].Identity == nil) != (w.Identity == nil)):
 			t.Errorf("%s: want state %s: %+v", name, c.state, v.Waivers)
 		}
 		e := v.Evidence[slices.IndexFunc(v.Evidence, func(e EvidenceStatus) bool { return e.Type == evidence.Waiver.URI })]
@@ -136,5 +159,15 @@ func TestSignedWaivers(t *testing.T) {
 	in.Waivers = []Waiver{}
 	if v := judge(t, p, in); !v.Passed || len(v.Waivers) != 2 {
 		t.Errorf("passed %t: %+v", v.Passed, v.Waivers)
+	}
+}
+
+// TestWaiverAlone is judged where there is no other evidence.
+func TestWaiverAlone(t *testing.T) {
+	in := unwaived(t)
+	in.Attestations = []Attestation{waiver(in, "CVE-2026-0009", "2026-03-20", nil)}
+	v := judge(t, load(t), in)
+	if e := v.Evidence[0]; v.Passed || len(v.Waivers) != 1 || v.Waivers[0].State != WaiverUnused || e.Status != StatusUnused {
+		t.Errorf("passed %t, %+v, %s", v.Passed, v.Waivers, e.Status)
 	}
 }

@@ -95,7 +95,7 @@ func (g GitHubRun) Observed(r Record) (Record, error) {
 
 // otherSource says how the record's source differs from the run's; empty if it doesn't.
 func (g GitHubRun) otherSource(r Record) string {
-	var dirty bool
+	dirty := true // unless the record says that it isn't
 	if raw, ok := r.Inputs["dirty"]; ok && json.Unmarshal(raw, &dirty) != nil {
 		dirty = true
 	}

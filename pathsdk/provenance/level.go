@@ -158,15 +158,16 @@ func (t Trusted) separate(k known) (bool, string) {
 	switch {
 	case producer == "" || issuer == "":
 		return false, "nobody vouches for who the producer was"
-	case t.Signer.Subject == "":
-		return true, "a key signed it, which is nobody's identity; the producer was " + producer
-	case t.Signer.Subject != producer || t.Signer.Issuer != issuer:
+	case t.Signer.Subject != "" && (t.Signer.Subject != producer || t.Signer.Issuer != issuer):
 		return true, fmt.Sprintf("%s signed it, the producer was %s", t.Signer.Subject, producer)
 	}
 	if t.Separation.Excepted != nil {
 		if name, ok := t.Separation.Excepted(producer); ok {
-			return true, fmt.Sprintf("%s signed for itself, which the policy's exception %s allows", producer, name)
+			return true, fmt.Sprintf("%s may sign for itself by the policy's exception %s", producer, name)
 		}
+	}
+	if t.Signer.Subject == "" {
+		return false, fmt.Sprintf("a key signed it, which %s may have had: sign as an identity, or name an exception in the policy (separation.exceptions)", producer)
 	}
 	return false, fmt.Sprintf("%s built it and signed for itself: sign as another identity, or name an exception in the policy (separation.exceptions)", producer)
 }

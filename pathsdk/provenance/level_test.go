@@ -127,7 +127,8 @@ func TestLevelSigner(t *testing.T) {
 		want   int
 	}{
 		"another identity":         {func(*provenance.Trusted) {}, 3},
-		"a key":                    {func(t *provenance.Trusted) { t.Signer = provenance.Identity{} }, 3},
+		"a key":                    {func(t *provenance.Trusted) { t.Signer = provenance.Identity{} }, 1},
+		"a key, excepted":          {func(t *provenance.Trusted) { t.Signer = provenance.Identity{}; t.Separation.Excepted = allowed }, 3},
 		"the producer":             {func(t *provenance.Trusted) { t.Signer = self }, 1},
 		"the producer, from L3 on": {func(t *provenance.Trusted) { t.Signer, t.Separation.From = self, 3 }, 2},
 		"the producer, from L1 on": {func(t *provenance.Trusted) { t.Signer, t.Separation.From = self, 1 }, 0},
@@ -252,6 +253,8 @@ func TestNothingClaimsALevel(t *testing.T) {
 	for name, raw := range map[string]string{
 		"no list":         `{"host":"tekton"}`,
 		"contradiction":   `[{"name":"host","value":"tekton","how":"x"},{"name":"host","value":"workstation","how":"x"}]`,
+		"no name":         `[{"name":"","value":"tekton","how":"x"}]`,
+		"no value":        `[{"name":"host","value":"","how":"x"}]`,
 		"nobody says how": `[{"name":"host","value":"tekton","how":""}]`,
 	} {
 		p := with(t, hosted())
@@ -259,14 +262,20 @@ func TestNothingClaimsALevel(t *testing.T) {
 		if _, err := provenance.Facts(p); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-		if got, _ := provenance.Level(p, trusted(3)); got != 1 {
+		got, reasons := provenance.Level(p, trusted(3))
+		if got != 1 {
 			t.Errorf("%s: level %d, want 1", name, got)
+		}
+		for _, r := range reasons {
+			if trust := strings.HasPrefix(r.Need, "the verifier trusts"); !trust && r.Holds != (r.Level == 1) {
+				t.Errorf("%s: %q holds: %t", name, r.Need, r.Holds)
+			}
 		}
 	}
 }
 
 func TestWorkstation(t *testing.T) {
-	for _, f := range []provenance.Fence{{}, {Landlock: true}, {Namespaces: true, NoNetwork: true}, {Landlock: true, Namespaces: true, NoNetwork: true, Detail: "Landlock ABI 5"}} {
+	for _, f := range []provenance.Fence{{}, {Detail: "Landlock ABI 5"}, {Landlock: true}, {Landlock: true, Detail: "Landlock ABI 5"}, {Namespaces: true, NoNetwork: true}, {Landlock: true, Namespaces: true, NoNetwork: true, Detail: "Landlock ABI 5"}} {
 		by := map[string]provenance.Fact{}
 		for _, fact := range provenance.Workstation(f) {
 			if _, ok := by[fact.Name]; ok || fact.Value == "" || fact.How == "" {
@@ -280,8 +289,13 @@ func TestWorkstation(t *testing.T) {
 		if (by[provenance.FactNetwork].Value == provenance.NetworkNone) != f.NoNetwork {
 			t.Errorf("%+v: network is %s", f, by[provenance.FactNetwork].Value)
 		}
-		if !strings.Contains(by[provenance.FactFence].How, f.Detail) {
-			t.Errorf("%+v: detail is lost", f)
+		fence := map[bool]map[bool]string{true: {true: "landlock+namespaces", false: "landlock"}, false: {true: "namespaces", false: provenance.FenceNone}}
+		if got, want := by[provenance.FactFence].Value, fence[f.Landlock][f.Namespaces]; got != want {
+			t.Errorf("%+v: fence is %s, want %s", f, got, want)
+		}
+		fenced, how := f.Landlock || f.Namespaces, by[provenance.FactFence].How
+		if f.Detail != "" && strings.Contains(how, f.Detail) != fenced || strings.HasPrefix(how, "the kernel applied it") != fenced || strings.HasSuffix(how, ": ") {
+			t.Errorf("%+v: fence by %q", f, how)
 		}
 	}
 }

@@ -35,9 +35,12 @@ type attestFlags struct {
 	record, inputs, to           string
 	from                         []string
 	overrides                    map[string]*string
+	layout                       string
 	signer                       signerFlags
-	legacy, noCache              bool
+	noCache                      bool
 	eventsFD                     int
+	// builtHere is true if the process that built started this one: ship says so.
+	builtHere bool
 }
 
 func newAttest(a *app) *cobra.Command {
@@ -50,10 +53,20 @@ digest, makes SBOM and scan anew from the image's own bytes, observes provenance
 in the run's record, signs each piece of evidence, and copies the image to its
 place with the evidence attached. It never runs code of the service.
 
-What only the producer could know, such as test results, is signed as reported.`,
+What only the producer could know, such as test results, is signed as reported.
+
+Evidence is published as Sigstore bundles that refer to the image. For verifiers
+that can't read those, --layout both writes cosign 2's tags as well: sha256-DIGEST.sig
+with a signature of its own, and sha256-DIGEST.att with the same envelopes,
+certificates and timestamps as the bundles. These tags have no place for entries of
+Rekor v2. Who verifies an identity there goes by timestamps:
+
+  cosign verify-attestation --insecure-ignore-tlog --use-signed-timestamps \
+      --timestamp-certificate-chain tsa.pem --ca-roots fulcio.pem --type … REF`,
 		Example: `  pathctl attest --from ./fetch --from ./build --from ./publish --to registry.example.com/team/
   pathctl attest --from ./fetch --from ./build --from ./publish --to registry.example.com/team/ --login \
       --signing-config signing_config.json --trusted-root trusted_root.json
+  pathctl attest --from ./fetch --from ./build --from ./publish --to registry.example.com/team/ --layout both
   pathctl attest --staging ./staging --image sha256:… --claims sha256:… \
       --run .paths/run.json --to registry.example.com/team/orders:v1`,
 		Args: usageArgs(cobra.NoArgs),
@@ -87,10 +100,12 @@ What only the producer could know, such as test results, is signed as reported.`
 	fl.StringVar(&f.inputs, "inputs", "", "inputs of the path as JSON; those in the record when empty")
 	fl.StringVar(&f.to, "to", "", "where the image goes: HOST/REPO[:TAG] or oci:DIR[:TAG]; HOST/REPO/ adds the image's name")
 	f.signer.add(cmd, attest.RoleAttester)
-	fl.BoolVar(&f.legacy, "legacy-signature", false, "also write a cosign v2 signature tag (sha256-DIGEST.sig)")
+	addLayout(cmd, &f.layout)
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, even if nothing has changed")
 	fl.IntVar(&f.eventsFD, "events-fd", 0, "descriptor for progress events")
 	_ = fl.MarkHidden("events-fd")
+	fl.BoolVar(&f.builtHere, "built-here", false, "ship built in this very job")
+	_ = fl.MarkHidden("built-here")
 	_ = cmd.MarkFlagRequired("to")
 	addInputs(cmd, f.overrides, func(in step.Field) bool { return in.Local })
 	cmd.AddCommand(newResume(a))
@@ -99,6 +114,9 @@ What only the producer could know, such as test results, is signed as reported.`
 
 // check tells the two ways to call attest apart.
 func (f *attestFlags) check() error {
+	if err := checkLayout(f.layout); err != nil {
+		return err
+	}
 	single := map[string]string{"--staging": f.staging, "--image": f.image, "--claims": f.claims, "--run": f.record}
 	for _, flag := range slices.Sorted(maps.Keys(single)) {
 		switch v := single[flag]; {
@@ -242,9 +260,9 @@ func (f *attestFlags) fromHandovers(r *run.Runner) error {
 	return os.WriteFile(f.record, raw, 0o600)
 }
 
-// observeRun reads the record of the run, in which provenance is observed. In a job of
-// GitHub Actions it asks GitHub what that job is, and keeps the record with the answer
-// for this run alone.
+// observeRun reads the record of the run, in which provenance is observed, and keeps
+// what it has checked for this run alone. If a ship built in this job of GitHub Actions,
+// it asks GitHub what job that is.
 func (a *app) observeRun(ctx context.Context, f *attestFlags, r *run.Runner) error {
 	raw, err := bounded.ReadFile(f.record, provenance.MaxRecord)
 	if err != nil {
@@ -257,19 +275,21 @@ func (a *app) observeRun(ctx context.Context, f *attestFlags, r *run.Runner) err
 	if err := rec.CheckReported(); err != nil {
 		return step.Usagef("%s: %w", f.record, err)
 	}
-	if !a.host.GitHub.Hosted() {
-		return nil
+	// What GitHub says is about this job. Where the build was in another place, it is
+	// nothing about the build.
+	if a.host.GitHub.Hosted() && f.builtHere {
+		job, err := a.host.GitHub.Run(ctx, a.transport())
+		if err != nil {
+			return err
+		}
+		if rec, err = job.Observed(rec); err != nil {
+			return err
+		}
+		if raw, err = json.Marshal(rec); err != nil {
+			return err
+		}
 	}
-	job, err := a.host.GitHub.Run(ctx, a.transport())
-	if err != nil {
-		return err
-	}
-	if rec, err = job.Observed(rec); err != nil {
-		return err
-	}
-	if raw, err = json.Marshal(rec); err != nil {
-		return err
-	}
+	// The steps read what was checked, whatever becomes of the file.
 	f.record = filepath.Join(r.Work(), "run.json")
 	return os.WriteFile(f.record, raw, 0o600)
 }
@@ -372,9 +392,6 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 	if err != nil {
 		return res, 0, err
 	}
-	if f.legacy && signer.ByIdentity() {
-		return res, 0, step.Usagef("--legacy-signature: cosign 2 reads no certificates with entries of today's logs; sign with a key, or leave it out")
-	}
 	dst, err := oci.Open(ctx, to, oci.WithCreate(), oci.WithTransport(a.transport()))
 	if err != nil {
 		return res, 0, err
@@ -389,12 +406,7 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 			return res, 0, err
 		}
 	}
-	p := publication{To: to.Place(), Tag: tagOf(to), Image: image, Created: created, Evidence: statements}
-	if f.legacy {
-		for _, im := range images {
-			p.Legacy = append(p.Legacy, im.Digest)
-		}
-	}
+	p := publication{To: to.Place(), Tag: tagOf(to), Image: image, Created: created, Evidence: statements, Layout: f.layout}
 	res, fresh, err := a.publish(ctx, signer, p, dst)
 	named.Tag, named.Digest = "", image
 	res.Reference = named.String()

@@ -31,7 +31,7 @@ type attestRequest struct {
 	Path      string
 	Record    string
 	To        string
-	Legacy    bool
+	Layout    string
 	NoCache   bool
 }
 
@@ -61,12 +61,9 @@ func (a *app) attestChild(ctx context.Context, show *progress, req attestRequest
 	if err := os.WriteFile(file, inputs, 0o600); err != nil {
 		return attested{}, err
 	}
-	args := []string{"attest", "--path", req.Path, "--staging", string(req.Published.Staging),
+	args := []string{"attest", "--built-here", "--path", req.Path, "--staging", string(req.Published.Staging),
 		"--image", string(req.Published.Image), "--claims", string(req.Published.Claims),
-		"--run", req.Record, "--inputs", file, "--to", req.To}
-	if req.Legacy {
-		args = append(args, "--legacy-signature")
-	}
+		"--run", req.Record, "--inputs", file, "--to", req.To, "--layout", req.Layout}
 	if req.NoCache {
 		args = append(args, "--no-cache")
 	}

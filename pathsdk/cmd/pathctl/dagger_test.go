@@ -328,6 +328,38 @@ func TestDaggerResult(t *testing.T) {
 	}
 }
 
+// TestDaggerTrust verifies by a trust root that also names an identity: the modules take
+// the files that it names along, and no other of the folder.
+func TestDaggerTrust(t *testing.T) {
+	w := newDaggerWorld(t)
+	r := mustCall(t, call(t, w.ship(hello(t), "digest")...))
+	name := w.registry.Repo("hello") + "@" + strings.TrimSpace(r.stdout)
+	root, err := os.ReadFile("../../policy/export/testdata/trusted_root.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(w.home, "trust.yaml")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(raw) + `  - name: ci
+    roles: [attester]
+    maxTier: observed
+    maxBuildLevel: 1
+    identity: {trustedRoot: trusted_root.json, issuer: https://token.actions.githubusercontent.com, subject: https://github.com/acme/orders/.github/workflows/attest.yaml@refs/heads/main}
+`
+	for path, content := range map[string]string{file: text, filepath.Join(w.home, "trusted_root.json"): string(root)} {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify := call(t, "verify", "--reference", name, "--tunnel", "tcp://"+w.registry.Host, "--trust", w.home, "summary")
+	if r := mustCall(t, verify); !strings.Contains(r.stdout, "verdict    PASSED") {
+		t.Errorf("verify: %s", r.stdout)
+	}
+}
+
 // TestDaggerTerminal opens terminals as a person does: in the image, which has no
 // shell but its own program, and in a container that has a shell beside its files.
 func TestDaggerTerminal(t *testing.T) {

@@ -100,7 +100,7 @@ func TestE2ERegistry(t *testing.T) {
 				h.arrived(t, repo)
 			}
 			// The legacy signature is beside it, and no referrer.
-			h.ship(t, repo+":v1", "--legacy-signature").says(t, "ship --legacy-signature", 0)
+			h.ship(t, repo+":v1", "--layout", "both").says(t, "ship --layout both", 0)
 			h.arrived(t, repo)
 		})
 	}
@@ -268,4 +268,32 @@ func TestE2EResume(t *testing.T) {
 	if d, err := oci.Resolve(t.Context(), oci.Locator{Repository: repo, Tag: "v1"}); err != nil || d != h.image {
 		t.Errorf("the tag names %s, %v; want %s, which was shipped last", d, err, h.image)
 	}
+}
+
+// TestE2ERegistryForgets ships to a registry that takes evidence and does not show it:
+// the tag is not written, and a later run ends the work.
+func TestE2ERegistryForgets(t *testing.T) {
+	home, db, src := newHome(t), smallDB(t), hello(t)
+	reg := regtest.New(t)
+	to := reg.Repo("hello") + ":v1"
+	ship := func() result { return runProcess(t, home, "ship", src, "--vuln-db", db, "--to", to) }
+	empty := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`)
+	for name, c := range map[string]struct {
+		fault regtest.Fault
+		code  int
+		words string
+	}{
+		"it lists no referrers": {regtest.Fault{Match: regtest.On(http.MethodGet, "/referrers/"), Do: regtest.Replace("application/vnd.oci.image.index.v1+json", empty)}, 1, "does not read back"},
+		"it gives other bytes":  {regtest.Fault{Match: regtest.On(http.MethodGet, "/blobs/"), Do: regtest.Corrupt()}, 3, "is not what its digest says"},
+	} {
+		c.fault.Times = regtest.Always
+		reg.Inject(c.fault)
+		ship().says(t, name, c.code, c.words)
+		if n := regtest.Count(reg.Requests(), http.MethodPut, "/manifests/v1"); n != 0 {
+			t.Errorf("%s: the tag was written", name)
+		}
+		reg.Heal()
+	}
+	ship().says(t, "ship again", 0)
+	runProcess(t, home, "verify", to).says(t, "verify", 0)
 }

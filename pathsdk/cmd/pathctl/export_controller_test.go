@@ -31,7 +31,7 @@ func (w wharf) controller(dir, image string) error {
 
 // TestExportPolicyControllerKeys: policy-controller finds a key's signature in a tag.
 func TestExportPolicyControllerKeys(t *testing.T) {
-	w := keyWharf(t, "--legacy-signature")
+	w := keyWharf(t, "--layout", "both")
 	good := w.digest(w.host + "/team/hello:v1")
 	dir := w.export(w.home, "policy-controller", "--images", w.host+"/**")
 	w.judged("signed", w.controller(dir, good), "")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -74,6 +75,9 @@ public key stands in a trust root, with the roles that it may have.`,
 			name := args[0]
 			if !regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`).MatchString(name) {
 				return step.Usagef("%.60q is no name for a key: give lower-case letters, digits and dashes", name)
+			}
+			if name == attest.RoleAttester || name == attest.RoleVerifier || strings.HasPrefix(name, "cache") {
+				return step.Usagef("%s is the name of a key that pathctl makes itself: choose another", name)
 			}
 			key := a.keyFile(name)
 			made, err := attest.CreateKey(filepath.Dir(key), name, a.passphrase(passphraseFile))

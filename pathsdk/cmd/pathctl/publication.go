@@ -33,8 +33,8 @@ type publication struct {
 	Image    step.Digest
 	Created  time.Time
 	Evidence []statement
-	// Legacy are the images that get a cosign v2 signature.
-	Legacy []step.Digest
+	// Layout is one of the layouts: how the evidence hangs on the image.
+	Layout string
 }
 
 // signature is a bundle, and the file in which it is remembered.
@@ -84,20 +84,33 @@ func (a *app) publish(ctx context.Context, signer *attest.Signer, p publication,
 			return res, 0, err
 		}
 	}
-	fresh, err := a.attachAll(ctx, signer, p, dst, &res)
+	tags, err := a.tags(ctx, signer, p, to)
+	if err != nil {
+		return res, 0, err
+	}
+	signatures, err := a.signEvidence(ctx, signer, p.Evidence)
 	if err != nil {
 		if unlogged := (errPending{}); errors.As(err, &unlogged) {
 			err = fmt.Errorf("%w\n  fix: pathctl attest resume", err)
 		}
+		return res, 0, err
+	}
+	fresh, err := attachAll(ctx, p, signatures, dst, &res)
+	if err != nil {
 		return res, fresh, err
 	}
 	if err := oci.Settle(ctx, dst); err != nil {
 		return res, fresh, err
 	}
-	for _, d := range p.Legacy {
-		if _, err := attest.WriteLegacySignature(ctx, to, d, signer, with); err != nil {
-			return res, fresh, err
+	if err := a.confirm(ctx, signer, p, res); err != nil {
+		return res, fresh, err
+	}
+	for _, t := range tags {
+		n, err := t.write(ctx, signer, p.Evidence, signatures, with)
+		if err != nil {
+			return res, fresh, fmt.Errorf("--layout %s: %w", p.Layout, err)
 		}
+		fresh += n
 	}
 	if err := oci.Tag(ctx, dst, p.Image, p.Tag); err != nil {
 		return res, fresh, err
@@ -113,24 +126,34 @@ func (a *app) publish(ctx context.Context, signer *attest.Signer, p publication,
 // attaching bounds how many statements are on their way at once.
 const attaching = 8
 
-// attachAll signs every statement, then logs and attaches it, several at once. All are
-// signed, and have their timestamps, before the first goes to a log: certificates live
-// for minutes, and an outage of a log may last longer.
-func (a *app) attachAll(ctx context.Context, signer *attest.Signer, p publication, dst oci.Writer, res *attested) (int, error) {
-	signatures := make([]signature, len(p.Evidence))
-	err := each(ctx, p.Evidence, func(ctx context.Context, i int, s statement) (err error) {
-		signatures[i], err = a.sign(ctx, signer, s.Bytes)
+// signEvidence signs every statement, then logs it, several at once. All are signed, and
+// have their timestamps, before the first goes to a log: certificates live for minutes,
+// and an outage of a log may last longer.
+func (a *app) signEvidence(ctx context.Context, signer *attest.Signer, statements []statement) ([]signature, error) {
+	signatures := make([]signature, len(statements))
+	err := each(ctx, statements, func(ctx context.Context, i int, s statement) (err error) {
+		signatures[i], err = a.sign(ctx, signer, s.Bytes, attest.Sign)
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	err = each(ctx, p.Evidence, func(ctx context.Context, i int, s statement) error { return signatures[i].log(ctx, signer) })
+	err = each(ctx, statements, func(ctx context.Context, i int, s statement) error { return signatures[i].log(ctx, signer) })
 	if err != nil {
-		return 0, fmt.Errorf("%w\n  the evidence is signed, and kept until a log has it: nothing of it is published before", errPending{err})
+		return nil, fmt.Errorf("%w\n  the evidence is signed, and kept until a log has it: nothing of it is published before", errPending{err})
 	}
+	return signatures, nil
+}
+
+// errPending is the failure of a log, after everything was signed.
+type errPending struct{ error }
+
+func (e errPending) Unwrap() error { return e.error }
+
+// attachAll hangs every statement on its images.
+func attachAll(ctx context.Context, p publication, signatures []signature, dst oci.Writer, res *attested) (int, error) {
 	items := make([][]attestedItem, len(p.Evidence))
-	err = each(ctx, p.Evidence, func(ctx context.Context, i int, s statement) error {
+	err := each(ctx, p.Evidence, func(ctx context.Context, i int, s statement) error {
 		for _, on := range s.On {
 			if s.Apart != nil { // first: nothing refers to what is not there
 				if err := attest.AttachPredicate(ctx, dst, on, s.Type, s.Apart, p.Created); err != nil {
@@ -155,10 +178,37 @@ func (a *app) attachAll(ctx context.Context, signer *attest.Signer, p publicatio
 	return fresh, err
 }
 
-// errPending is the failure of a log, after everything was signed.
-type errPending struct{ error }
-
-func (e errPending) Unwrap() error { return e.error }
+// confirm reads all that hangs on the image now, before its tag names it.
+func (a *app) confirm(ctx context.Context, signer *attest.Signer, p publication, res attested) error {
+	to, err := oci.ParseLocator(p.To)
+	if err != nil {
+		return err
+	}
+	place, err := oci.Open(ctx, to, oci.WithTransport(a.transport())) // without what the writer knows
+	if err != nil {
+		return err
+	}
+	items := make([][]attestedItem, len(p.Evidence)) // of each statement, in the order of its images
+	rest := res.Evidence
+	for i, s := range p.Evidence {
+		items[i], rest = rest[:len(s.On)], rest[len(s.On):]
+	}
+	err = each(ctx, p.Evidence, func(ctx context.Context, i int, s statement) error {
+		for _, item := range items[i] {
+			if err := signer.Confirm(ctx, place, item.Subject, item.Digest, s.Bytes); err != nil {
+				return fmt.Errorf("%s: %w", s.Type.Name, err)
+			}
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, oci.ErrContent):
+		return damaged(to, err)
+	case err != nil:
+		return fmt.Errorf("what was published to %s does not read back: %w\n  fix: run the same command again; the tag stays where it was", p.To, err)
+	}
+	return nil
+}
 
 // each does something with every statement, several at once, and stops at the first
 // failure.
@@ -171,21 +221,21 @@ func each(ctx context.Context, statements []statement, do func(context.Context, 
 	return g.Wait()
 }
 
-// sign signs one statement, or finds the bundle that an earlier run signed with the
-// same key or identity. A remembered bundle is verified like any other. It is kept
-// before it goes to any log, so that a log that fails, or this process, costs no
-// second signature.
-func (a *app) sign(ctx context.Context, signer *attest.Signer, statement []byte) (signature, error) {
-	sum := sha256.Sum256(append([]byte(signer.ID()+"\n"), statement...))
+// sign signs one statement or message as by does, or finds the bundle that an earlier
+// run signed with the same key or identity. A remembered bundle is verified like any
+// other. It is kept before it goes to any log, so that a log that fails, or this
+// process, costs no second signature.
+func (a *app) sign(ctx context.Context, signer *attest.Signer, text []byte, by func(context.Context, *attest.Signer, []byte) ([]byte, error)) (signature, error) {
+	sum := sha256.Sum256(append([]byte(signer.ID()+"\n"), text...))
 	s := signature{file: filepath.Join(a.attesterFolder("bundles"), hex.EncodeToString(sum[:])+".json")}
 	var err error
-	if s.bundle, err = bounded.ReadFile(s.file, attest.MaxBundle); err == nil && signer.Made(s.bundle, statement) {
+	if s.bundle, err = bounded.ReadFile(s.file, attest.MaxBundle); err == nil && signer.Made(s.bundle, text) {
 		s.known = true
 		return s, nil
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
-	if s.bundle, err = attest.Sign(ctx, signer, statement); err != nil {
+	if s.bundle, err = by(ctx, signer, text); err != nil {
 		return s, err
 	}
 	forget(filepath.Dir(s.file), keepBundles)

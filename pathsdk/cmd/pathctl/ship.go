@@ -34,7 +34,7 @@ type shipFlags struct {
 	jobs    int
 	noCache bool
 	policy  policyFlags
-	legacy  bool
+	layout  string
 	timeout time.Duration
 	inputs  map[string]*string
 }
@@ -66,7 +66,7 @@ a registry with --to. Running ship again does only what has changed.`,
 	fl.StringVar(&f.to, "to", "", "where the image goes: HOST/REPO[:TAG] or oci:DIR[:TAG]; SOURCE/.paths/store when empty")
 	fl.IntVar(&f.jobs, "jobs", 0, "how many steps run at once; one for each processor when 0")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, even if nothing has changed")
-	fl.BoolVar(&f.legacy, "legacy-signature", false, "also write a cosign v2 signature tag (sha256-DIGEST.sig)")
+	addLayout(cmd, &f.layout)
 	fl.DurationVar(&f.timeout, "timeout", time.Hour, "time limit of the whole run")
 	f.policy.add(cmd)
 	addInputs(cmd, f.inputs)
@@ -171,6 +171,9 @@ func (a *app) hostInputs(ctx context.Context, pl plan) (map[string]json.RawMessa
 }
 
 func (a *app) ship(ctx context.Context, src string, f *shipFlags, given map[string]string) error {
+	if err := checkLayout(f.layout); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("the time limit of %s is over; --timeout sets another", f.timeout))
 	defer cancel()
 	ctx, flush, err := telemetry.Setup(ctx, version, a.host.OTLPEndpoint, a.host.Traceparent, a.host.Tracestate)
@@ -250,7 +253,7 @@ func (a *app) shipPath(ctx context.Context, pl plan, inputs map[string]json.RawM
 		to = "oci:" + shortest(out.store())
 	}
 	shipped, err := a.attestChild(ctx, show, attestRequest{
-		Published: published, Inputs: inputs, Path: pl.path.Name, Record: kept, To: to, Legacy: f.legacy, NoCache: f.noCache,
+		Published: published, Inputs: inputs, Path: pl.path.Name, Record: kept, To: to, Layout: f.layout, NoCache: f.noCache,
 	}, runner)
 	if err != nil {
 		return res, err

@@ -93,6 +93,9 @@ func (a *app) signer(ctx context.Context, f signerFlags, make bool) (*attest.Sig
 		}
 	}
 	token := a.token(f.identityToken)
+	if f.role != attest.RoleAttester && f.identityToken == "" {
+		token = nil // a job's own token is the attester's
+	}
 	if f.login {
 		var err error
 		if token, err = a.login(f, services); err != nil {

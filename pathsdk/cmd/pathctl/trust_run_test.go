@@ -123,6 +123,41 @@ func TestTrustRun(t *testing.T) {
 		}
 	}
 
+	// Two jobs of two workflows, whose builds two identities attest: one image.
+	w.trust(t, w.home, kubernetes, trustAccount)
+	file := filepath.Join(w.home, "trust.yaml")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const second = "https://kubernetes.io/namespaces/rebuilds/serviceaccounts/attester"
+	text := strings.Replace(string(raw), "  maxBuildLevel: 1\n", "  maxBuildLevel: 1\n"+believed, 1) + fmt.Sprintf(`- name: rebuilder
+  roles: [attester]
+  maxTier: observed
+  maxBuildLevel: 1
+  runIssuers: [%q]
+  identity: {trustedRoot: %q, issuer: %q, subject: %q}
+`, w.issuer, filepath.Join(w.dir, "trusted_root.json"), kubernetes, second)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	built := func(name, workflow, run string, token ...string) string {
+		w.flags = with("-workflow", "acme/orders/.github/workflows/"+workflow+"@refs/heads/main", "-run", run)
+		w.token(t, append([]string{"-shape", "kubernetes"}, token...)...)
+		to := w.reg.Repo(name) + ":v1"
+		w.ship(t, to).says(t, name, 0)
+		return to
+	}
+	one := built("one", "ship.yaml", "11")
+	two := built("two", "rebuild.yaml", "12", "-namespace", "rebuilds")
+	same := built("same", "ship.yaml", "13", "-namespace", "rebuilds")
+	if v, r := verdictOf(t, w.home, one, "--reproduced-by", two); r.code != 0 || !v.Reproduced {
+		t.Errorf("two builders: exit %d, reproduced %t: %+v", r.code, v.Reproduced, v.Findings)
+	}
+	if v, r := verdictOf(t, w.home, one, "--reproduced-by", same); r.code != 3 || v.Reproduced || !strings.Contains(fmt.Sprint(v.Findings), "ship.yaml@refs/heads/main built both") {
+		t.Errorf("one builder: exit %d, reproduced %t: %+v", r.code, v.Reproduced, v.Findings)
+	}
+
 	// What GitHub's variables say without a platform behind them.
 	w.flags = whole
 	for name, env := range map[string][2]string{

@@ -194,7 +194,7 @@ func TestVaultShip(t *testing.T) {
 		t.Error("key init made a private key for the attester, who has one in Vault")
 	}
 	reg := regtest.New(t)
-	r := w.ship(t, reg.Repo("hello")+":v1", "--legacy-signature")
+	r := w.ship(t, reg.Repo("hello")+":v1", "--layout", "both")
 	r.says(t, "ship", 0)
 	ref := reg.Repo("hello") + "@" + string(shippedDigest(t, r))
 	verified := runProcess(t, w.home, "verify", ref)

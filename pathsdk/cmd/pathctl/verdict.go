@@ -3,11 +3,23 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/pavedpaths/paths/pathsdk/policy"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
+
+// line is text from outside on a line of its own: it can't end the line, nor move the
+// cursor.
+func line(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r == '\r' {
+			return ' '
+		}
+		return r
+	}, clean(s))
+}
 
 // writeVerdict prints a verdict for people: outcome, level, findings, waivers.
 func writeVerdict(w io.Writer, passed bool, level policy.Level, findings []policy.Finding, waivers []policy.Waiver, kev string) {
@@ -22,24 +34,24 @@ func writeVerdict(w io.Writer, passed bool, level policy.Level, findings []polic
 		if !r.Holds {
 			mark = "-"
 		}
-		fmt.Fprintf(w, "           %s L%d %s: %s\n", mark, r.Level, r.Need, r.Why)
+		fmt.Fprintf(w, "           %s L%d %s: %s\n", mark, r.Level, line(r.Need), line(r.Why))
 	}
-	fmt.Fprintf(w, "KEV        %s\n", kev)
+	fmt.Fprintf(w, "KEV        %s\n", line(kev))
 	for _, f := range findings {
 		state := f.Severity
 		if f.Waived {
 			state = "waived"
 		}
-		fmt.Fprintf(w, "%-10s %s: %s\n", state, f.Rule, f.Reason)
+		fmt.Fprintf(w, "%-10s %s: %s\n", state, line(f.Rule), line(f.Reason))
 		for i, d := range f.Details {
 			if i == 10 {
 				fmt.Fprintf(w, "           … and %d more; -o json shows all\n", len(f.Details)-i)
 				break
 			}
-			fmt.Fprintf(w, "           %s\n", clean(d))
+			fmt.Fprintf(w, "           %s\n", line(d))
 		}
 		if !f.Waived {
-			fmt.Fprintf(w, "           fix: %s\n", f.Fix)
+			fmt.Fprintf(w, "           fix: %s\n", line(f.Fix))
 		}
 	}
 	for _, x := range waivers {
@@ -47,7 +59,7 @@ func writeVerdict(w io.Writer, passed bool, level policy.Level, findings []polic
 		if x.Why != "" {
 			state += ", " + x.Why
 		}
-		fmt.Fprintf(w, "waiver     %s until %s (%s), by %s: %s\n", clean(x.ID), clean(x.Expires), clean(state), clean(x.By()), clean(x.Reason))
+		fmt.Fprintf(w, "waiver     %s until %s (%s), by %s: %s\n", line(x.ID), line(x.Expires), line(state), line(x.By()), line(x.Reason))
 	}
 }
 
@@ -57,10 +69,10 @@ func writeEvidence(w io.Writer, evidence []policy.EvidenceStatus) {
 	for _, e := range evidence {
 		status := e.Status
 		if e.Why != "" {
-			status += ": " + clean(e.Why)
+			status += ": " + line(e.Why)
 		}
 		if e.From != "" {
-			status += ", in " + clean(e.From)
+			status += ", in " + line(e.From)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", shortType(e.Type), e.Subject.Short(), e.Tier, e.Signer, status, e.Digest.Short())
 	}
@@ -70,10 +82,10 @@ func writeEvidence(w io.Writer, evidence []policy.EvidenceStatus) {
 		if e.Identity == nil {
 			continue
 		}
-		line := fmt.Sprintf("%s is %s, by issuer %s", e.Signer, clean(e.Identity.Subject), clean(e.Identity.Issuer))
-		if !said[line] {
-			said[line] = true
-			fmt.Fprintln(w, line)
+		who := fmt.Sprintf("%s is %s, by issuer %s", e.Signer, line(e.Identity.Subject), line(e.Identity.Issuer))
+		if !said[who] {
+			said[who] = true
+			fmt.Fprintln(w, who)
 		}
 	}
 }
@@ -86,7 +98,7 @@ func gateOf(v policy.Verdict) error {
 	gate := &step.GateError{Gate: "policy " + v.Policy.Name, Fix: "see the fix of each finding above"}
 	for _, f := range v.Findings {
 		if f.Severity == "error" && !f.Waived {
-			gate.Findings = append(gate.Findings, f.Rule+": "+f.Reason)
+			gate.Findings = append(gate.Findings, line(f.Rule+": "+f.Reason))
 		}
 	}
 	return gate

@@ -110,7 +110,12 @@ func (a *app) waive(ctx context.Context, reference string, p evidence.WaiverV1, 
 	}
 	var res attested
 	// One statement is not written down as pending: the same command ends it.
-	if _, err := a.attachAll(ctx, signer, publication{Image: digest, Created: time.Unix(0, 0).UTC(), Evidence: []statement{st}}, store, &res); err != nil {
+	pub := publication{Image: digest, Created: time.Unix(0, 0).UTC(), Evidence: []statement{st}}
+	signatures, err := a.signEvidence(ctx, signer, pub.Evidence)
+	if err == nil {
+		_, err = attachAll(ctx, pub, signatures, store, &res)
+	}
+	if err != nil {
 		return none, fmt.Errorf("%w\n  fix: run the same command again, which goes on from here", err)
 	}
 	return res.Evidence[0], oci.Settle(ctx, store)
@@ -158,9 +163,9 @@ not waive, or of the past. Whether one covers a finding is for verify to say.`,
 				for _, l := range all {
 					state := l.State
 					if l.Why != "" {
-						state += ": " + clean(l.Why)
+						state += ": " + line(l.Why)
 					}
-					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", clean(l.ID), clean(l.Expires), state, clean(orDash(l.Signer, l.Subject)), clean(l.Reason))
+					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", line(l.ID), line(l.Expires), state, line(orDash(l.Signer, l.Subject)), line(l.Reason))
 				}
 				t.Flush()
 			})

@@ -119,7 +119,7 @@ func policyController(p *plan) error {
 		}
 	}
 	if keys {
-		p.note("policy-controller finds a key's signature in a tag, not in a bundle: publish with --legacy-signature")
+		p.note("policy-controller finds a key's signature in a tag, not in a bundle: publish with --layout both")
 	}
 	if len(without) > 0 {
 		p.lacks("%s: policy-controller verifies the bundles of identities, not of keys", strings.Join(without, ", "))

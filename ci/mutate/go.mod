@@ -1,0 +1,3 @@
+module github.com/pavedpaths/paths/ci/mutate
+
+go 1.26.0
