@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pavedpaths/paths/pathsdk/evidence"
@@ -23,13 +25,16 @@ type Found struct {
 	Digest step.Digest
 	// Image is the digest of the image that it hangs on.
 	Image step.Digest
-	// PredicateType is empty if it could not be read. It is the statement's own
-	// word, so unless Verified is set it is worth nothing but to be shown.
+	// PredicateType is empty if it could not be read; of a reference by a trusted signer
+	// it is the type that it refers to. It is the statement's own word, so unless
+	// Verified is set it is worth nothing but to be shown.
 	PredicateType string
 	// Verified is nil if Err is set.
 	Verified *Verified
 	// Err says why the referrer is of no use.
 	Err error
+	// content is the digest of its one layer.
+	content step.Digest
 }
 
 // Foreign reports whether the referrer is somebody else's: no bundle, or one
@@ -44,9 +49,10 @@ var errNoBundle = errors.New("not a Sigstore bundle")
 // them. A broken or foreign referrer is an entry with Err, never a failure: who
 // may push one could otherwise block a release. A statement must be about the
 // image that it hangs on; only a test result is about something else, its
-// source, and who judges compares that with the provenance. Collect fails if
-// referrers can't be listed, or if ctx ends. The order is that of images, then
-// by digest.
+// source, and who judges compares that with the provenance. A predicate that a
+// trusted statement refers to is fetched from s by its digest, and stands where it
+// would stand had it been signed itself. Collect fails if referrers can't be listed,
+// or if ctx ends. The order is that of images, then by digest.
 func Collect(ctx context.Context, s oci.Store, images []oci.Image, t *Trust) ([]Found, error) {
 	var found []Found
 	for _, im := range images {
@@ -60,7 +66,7 @@ func Collect(ctx context.Context, s oci.Store, images []oci.Image, t *Trust) ([]
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(fetches)
-	seen := &checked{by: map[blobID]*result{}, documents: map[blobID]*document{}}
+	seen := &checked{by: map[blobID]*result{}}
 	for i := range found {
 		g.Go(func() error {
 			found[i].read(gctx, s, t, seen)
@@ -70,18 +76,26 @@ func Collect(ctx context.Context, s oci.Store, images []oci.Image, t *Trust) ([]
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("read referrers: %w", err)
 	}
-	return found, nil
+	// A predicate that is referred to hangs on the image, too; it was read already.
+	referred := map[step.Digest]bool{}
+	for _, f := range found {
+		if f.Verified != nil && f.Verified.Reference != nil {
+			referred[f.Verified.Reference.Digest] = true
+		}
+	}
+	return slices.DeleteFunc(found, func(f Found) bool { return errors.Is(f.Err, errNoBundle) && referred[f.content] }), nil
 }
 
 // read fetches and verifies one referrer.
 func (f *Found) read(ctx context.Context, s oci.Store, t *Trust, seen *checked) {
-	layer, document, err := bundleOf(ctx, s, f.Digest, f.Image)
+	layer, err := bundleOf(ctx, s, f.Digest, f.Image)
+	f.content = oci.Digest(layer)
 	if err != nil {
 		f.Err = err
 		return
 	}
 	r := seen.result(blobID{layer.Digest, layer.Size})
-	r.once.Do(func() { r.check(ctx, s, t, layer) })
+	r.once.Do(func() { r.check(ctx, s, t, layer, &seen.large) })
 	f.PredicateType = r.predicateType
 	if r.err != nil {
 		f.Err = r.err
@@ -91,44 +105,7 @@ func (f *Found) read(ctx context.Context, s oci.Store, t *Trust, seen *checked) 
 		f.Err = refuse(RefusedSubject, fmt.Errorf("the statement is about %s, but it hangs on %s", sub, f.Image))
 		return
 	}
-	switch {
-	case f.PredicateType == evidence.Reference.URI:
-		f.resolve(ctx, s, *r.v, document, seen)
-	case document != nil:
-		f.Err = refuse(RefusedMalformed, errors.New("the referrer has 2 layers, and its statement refers to nothing"))
-	default:
-		f.Verified = r.v
-	}
-}
-
-// resolve puts the predicate that a statement refers to in the place of the reference:
-// it must be the document beside it, to the last byte, and nothing is fetched from
-// anywhere else.
-func (f *Found) resolve(ctx context.Context, s oci.Store, v Verified, document *v1.Descriptor, seen *checked) {
-	refused := func(err error) { f.Err = refuse(RefusedReference, err) }
-	ref, err := evidence.ParseReference(v.Statement.Predicate)
-	if err != nil {
-		refused(err)
-		return
-	}
-	t, digest, err := ref.Referenced()
-	if err != nil {
-		refused(err)
-		return
-	}
-	f.PredicateType = t.URI
-	if document == nil || oci.Digest(*document) != digest {
-		refused(fmt.Errorf("the %s that it refers to, %s, is not beside it", t.Name, digest))
-		return
-	}
-	d := seen.document(blobID{document.Digest, document.Size})
-	d.once.Do(func() { d.bytes, d.err = oci.ReadBlob(ctx, s, *document, evidence.MaxDocument) })
-	if d.err != nil {
-		refused(fmt.Errorf("read the %s that it refers to: %w", t.Name, d.err))
-		return
-	}
-	v.Statement.PredicateType, v.Statement.Predicate, v.ByReference = t.URI, d.bytes, true
-	f.Verified = &v
+	f.Verified = r.v
 }
 
 // checked remembers bundles by digest and size. A wrong size fails, and must
@@ -136,27 +113,11 @@ func (f *Found) resolve(ctx context.Context, s oci.Store, v Verified, document *
 // whoever can push may hang one of ours on an image ten thousand times, each
 // time in another manifest: it is read, verified and kept once.
 type checked struct {
-	mu        sync.Mutex
-	by        map[blobID]*result
-	documents map[blobID]*document
-}
-
-// document is one that a statement refers to.
-type document struct {
-	once  sync.Once
-	bytes []byte
-	err   error
-}
-
-func (c *checked) document(id blobID) *document {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	d, ok := c.documents[id]
-	if !ok {
-		d = &document{}
-		c.documents[id] = d
-	}
-	return d
+	mu sync.Mutex
+	by map[blobID]*result
+	// large is held while a predicate is fetched and checked: those are large, and
+	// several at once are more than a small machine has memory for.
+	large sync.Mutex
 }
 
 type blobID struct {
@@ -182,40 +143,73 @@ func (c *checked) result(id blobID) *result {
 	return r
 }
 
-func (r *result) check(ctx context.Context, s oci.Store, t *Trust, layer v1.Descriptor) {
+func (r *result) check(ctx context.Context, s oci.Store, t *Trust, layer v1.Descriptor, large *sync.Mutex) {
 	b, err := oci.ReadBlob(ctx, s, layer, MaxBundle)
 	if err != nil {
 		r.err = refuse(RefusedUnreadable, fmt.Errorf("read bundle: %w", err))
 		return
 	}
 	v, err := check(t, b)
+	if err == nil && v.Statement.PredicateType == evidence.Reference.URI {
+		large.Lock()
+		defer large.Unlock()
+		err = v.follow(ctx, s)
+	}
 	r.predicateType, r.err = v.Statement.PredicateType, err
 	if err == nil {
 		r.v = &v
 	}
 }
 
-// bundleOf finds the one bundle of a referrer, and the document beside it, if any.
-func bundleOf(ctx context.Context, s oci.Store, d, image step.Digest) (bundle v1.Descriptor, document *v1.Descriptor, err error) {
+// follow puts the predicate that a statement refers to in the reference's place. All
+// that is asked for, where, and how much of it, is signed or our own: the digest from
+// the image's own repository, never what is said about where to download it.
+func (v *Verified) follow(ctx context.Context, s oci.Store) error {
+	p, err := evidence.ParseReference(v.Statement.Predicate)
+	if err != nil {
+		return refuse(RefusedReference, err)
+	}
+	r, err := p.Referenced()
+	if err != nil {
+		return refuse(RefusedReference, fmt.Errorf("the statement is a reference, but %w", err))
+	}
+	v.Statement.PredicateType = r.Type.URI
+	raw, err := oci.ReadBlob(ctx, s, v1.Descriptor{
+		MediaType: types.MediaType(r.Type.MediaType()), Size: r.Size, Digest: v1.Hash{Algorithm: "sha256", Hex: r.Digest.Hex()},
+	}, evidence.MaxPredicate)
+	if err != nil {
+		return refuse(RefusedLost, fmt.Errorf("read the predicate that the statement refers to: %w", err))
+	}
+	if err := evidence.Check(r.Type, raw); err != nil {
+		return refuse(RefusedPredicate, fmt.Errorf("the statement refers to %s: %w", r.Digest, err))
+	}
+	v.Statement.Predicate, v.Reference = raw, &r
+	return nil
+}
+
+// bundleOf finds the one bundle of a referrer. Of a referrer of another kind it also
+// returns the one layer.
+func bundleOf(ctx context.Context, s oci.Store, d, image step.Digest) (v1.Descriptor, error) {
 	m, err := s.Manifest(ctx, d)
 	if err != nil {
-		return bundle, nil, refuse(RefusedUnreadable, fmt.Errorf("read referrer: %w", err))
+		return v1.Descriptor{}, refuse(RefusedUnreadable, fmt.Errorf("read referrer: %w", err))
 	}
 	c, err := m.Content()
 	if err != nil {
-		return bundle, nil, refuse(RefusedUnreadable, fmt.Errorf("read referrer: %w", err))
+		return v1.Descriptor{}, refuse(RefusedUnreadable, fmt.Errorf("read referrer: %w", err))
 	}
 	if c.ArtifactType != BundleType {
-		return bundle, nil, refuse(RefusedNoBundle, fmt.Errorf("%w: artifact type %.80q", errNoBundle, c.ArtifactType))
+		var layer v1.Descriptor
+		if len(c.Layers) == 1 {
+			layer = c.Layers[0]
+		}
+		return layer, refuse(RefusedNoBundle, fmt.Errorf("%w: artifact type %.80q", errNoBundle, c.ArtifactType))
 	}
 	if c.Subject == nil || oci.Digest(*c.Subject) != image {
-		return bundle, nil, refuse(RefusedSubject, fmt.Errorf("the referrer's subject is not %s, which it is listed for", image))
+		return v1.Descriptor{}, refuse(RefusedSubject, fmt.Errorf("the referrer's subject is not %s, which it is listed for", image))
 	}
-	if n := len(c.Layers); n < 1 || n > 2 || string(c.Layers[0].MediaType) != BundleType {
-		return bundle, nil, refuse(RefusedMalformed, fmt.Errorf("the referrer has %d layers, want one of type %s, and a document that it refers to at most", n, BundleType))
+	if len(c.Layers) != 1 || string(c.Layers[0].MediaType) != BundleType {
+		return v1.Descriptor{}, refuse(RefusedMalformed, fmt.Errorf("the referrer has %d layers, want one of type %s", len(c.Layers), BundleType))
 	}
-	if len(c.Layers) == 2 {
-		document = &c.Layers[1]
-	}
-	return c.Layers[0], document, nil
+	return c.Layers[0], nil
 }

@@ -241,7 +241,7 @@ func TestReplayedBundle(t *testing.T) {
 	b := signed(t, attester, statement(t, evidence.SCAI, p.image.Digest, evidence.Derived))
 	const times = 50
 	for i := range times {
-		if _, err := attest.Attach(t.Context(), p.store, p.image.Descriptor, b, evidence.SCAI.URI, created.Add(time.Duration(i)*time.Second), nil); err != nil {
+		if _, err := attest.Attach(t.Context(), p.store, p.image.Descriptor, b, evidence.SCAI.URI, created.Add(time.Duration(i)*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -283,6 +283,11 @@ func TestCosignVerifies(t *testing.T) {
 			for _, typ := range types {
 				p.attach(t, signed(t, attester, statement(t, typ, p.image.Digest, evidence.Derived)), typ.URI)
 			}
+			// A reference is as good as any other; of the predicate beside it cosign knows nothing.
+			types = append(types, evidence.Reference)
+			sbom := largeSPDX(evidence.MaxInline)
+			p.attachPredicate(t, evidence.SPDX, sbom)
+			p.attach(t, signed(t, attester, refer(t, evidence.SPDX, sbom, p.image.Digest, nil)), evidence.Reference.URI)
 			if err := oci.Settle(t.Context(), p.store); err != nil {
 				t.Fatal(err)
 			}

@@ -11,7 +11,7 @@ import (
 
 // Confirm reads back what was published, as those will who verify it: the referrer is
 // listed for its image, and holds the statement in a bundle that this signer made,
-// whole, with its timestamp and the entries of logs.
+// whole, with its timestamp and the entries of logs; what it refers to can be read.
 func (s *Signer) Confirm(ctx context.Context, store oci.Store, image, referrer step.Digest, statement []byte) error {
 	listed, err := store.Referrers(ctx, image)
 	if err != nil {
@@ -21,7 +21,7 @@ func (s *Signer) Confirm(ctx context.Context, store oci.Store, image, referrer s
 		if oci.Digest(d) != referrer {
 			continue
 		}
-		layer, document, err := bundleOf(ctx, store, referrer, image)
+		layer, err := bundleOf(ctx, store, referrer, image)
 		if err != nil {
 			return fmt.Errorf("referrer %s: %w", referrer, err)
 		}
@@ -29,14 +29,16 @@ func (s *Signer) Confirm(ctx context.Context, store oci.Store, image, referrer s
 		if err != nil {
 			return fmt.Errorf("referrer %s: %w", referrer, err)
 		}
-		bun, _, err := parseBundle(b)
+		bun, payload, err := parseBundle(b)
 		if err != nil {
 			return fmt.Errorf("referrer %s: %w", referrer, err)
 		}
-		if document != nil {
-			if _, err := oci.ReadBlob(ctx, store, *document, evidence.MaxDocument); err != nil {
-				return fmt.Errorf("referrer %s: %w", referrer, err)
-			}
+		v := Verified{}
+		if v.Statement, err = evidence.ParseStatement(payload); err == nil && v.Statement.PredicateType == evidence.Reference.URI {
+			err = v.follow(ctx, store)
+		}
+		if err != nil {
+			return fmt.Errorf("referrer %s: %w", referrer, err)
 		}
 		if !s.logged(bun) || !s.Made(b, statement) {
 			return fmt.Errorf("referrer %s does not hold what was signed", referrer)

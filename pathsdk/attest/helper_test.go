@@ -170,7 +170,7 @@ func newPlace(t testing.TB, kind string) place {
 
 func (p place) attach(t testing.TB, bundle []byte, predicateType string) step.Digest {
 	t.Helper()
-	d, err := attest.Attach(t.Context(), p.store, p.image.Descriptor, bundle, predicateType, created, nil)
+	d, err := attest.Attach(t.Context(), p.store, p.image.Descriptor, bundle, predicateType, created)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,6 @@ type Code string
 const (
 	// RefusedUnreadable: a registry did not give it, or not with its digest.
 	RefusedUnreadable Code = "unreadable"
-	// RefusedReference: what a statement refers to is not beside it, or can't be read.
-	RefusedReference Code = "bad-reference"
 	// RefusedNoBundle: it is a referrer of another kind.
 	RefusedNoBundle Code = "no-bundle"
 	// RefusedMalformed: it is no bundle around one signed statement.
@@ -32,6 +30,13 @@ const (
 	RefusedSignature Code = "bad-signature"
 	// RefusedSubject: it is about something else than it hangs on.
 	RefusedSubject Code = "wrong-subject"
+	// RefusedReference: it refers to something else than one predicate that we read.
+	RefusedReference Code = "bad-reference"
+	// RefusedLost: the predicate that it refers to is not in the image's repository, or
+	// not with its digest and size.
+	RefusedLost Code = "unreadable-predicate"
+	// RefusedPredicate: the predicate that it refers to is not what its type demands.
+	RefusedPredicate Code = "malformed-predicate"
 )
 
 // refusal is an error with a code.

@@ -85,16 +85,30 @@ func SignImage(ctx context.Context, s *Signer, image step.Subject) ([]byte, erro
 	return SignAndLog(ctx, s, st)
 }
 
+// AttachPredicate writes a predicate that a statement refers to: as a referrer of image
+// by itself, so that registries keep it and who copies the image's referrers takes it
+// along, and so that others find an SBOM where they look for one. It is no second layer
+// of the bundle's referrer, because that has one layer by Sigstore's form: cosign passes
+// over others, and could not verify the reference.
+func AttachPredicate(ctx context.Context, w oci.Writer, image v1.Descriptor, t evidence.Type, predicate []byte, created time.Time) error {
+	_, err := oci.Attach(ctx, w, image, oci.Artifact{
+		ArtifactType: t.MediaType(),
+		Payload:      predicate,
+		Annotations:  map[string]string{annotationCreated: created.UTC().Format(time.RFC3339)},
+	})
+	if err != nil {
+		return fmt.Errorf("attach the %s predicate: %w", t.Name, err)
+	}
+	return nil
+}
+
 // Attach writes a bundle as a referrer of image, with the artifact type and the
-// annotations that cosign uses. The same arguments give the same referrer. A document
-// that the statement refers to goes beside the bundle: who copies the one copies the
-// other, and no registry drops it.
-func Attach(ctx context.Context, w oci.Writer, image v1.Descriptor, bundle []byte, predicateType string, created time.Time, document *oci.Document) (step.Digest, error) {
+// annotations that cosign uses. The same arguments give the same referrer.
+func Attach(ctx context.Context, w oci.Writer, image v1.Descriptor, bundle []byte, predicateType string, created time.Time) (step.Digest, error) {
 	d, err := oci.Attach(ctx, w, image, oci.Artifact{
 		ArtifactType: BundleType,
 		MediaType:    BundleType,
 		Payload:      bundle,
-		More:         document,
 		Annotations: map[string]string{
 			annotationCreated:   created.UTC().Format(time.RFC3339),
 			annotationContent:   "dsse-envelope",

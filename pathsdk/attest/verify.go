@@ -22,15 +22,15 @@ var ErrUnknownSigner = errors.New("the signer is not in the trust root")
 // Verified is a statement whose signature holds.
 type Verified struct {
 	Statement evidence.Statement
+	// Reference is what was signed in the place of the statement's predicate, if Collect
+	// has fetched that; else nil.
+	Reference *evidence.Referenced
 	Signer    TrustedSigner
 	// Certified is whom the signer's certificate names; nil if it has a key.
 	Certified *Certified
 	// Tier is how far the statement can be trusted: the lower one of what it
 	// claims and of what its signer may give. One that claims none is reported.
 	Tier evidence.Tier
-	// ByReference is true if the statement referred to its predicate, which stands in
-	// Statement in the place of the reference.
-	ByReference bool
 	// Overclaim says that the statement claims more than its signer may give;
 	// empty for an honest one.
 	Overclaim string

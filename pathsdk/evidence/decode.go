@@ -10,16 +10,18 @@ import (
 	kjson "sigs.k8s.io/json"
 )
 
-// MaxPredicate is the largest predicate in bytes that a statement holds: the strictest
-// limit among the services that store attestations (GitHub's). A larger one is a
-// document of its own, which a statement refers to (ReferenceV01).
-const MaxPredicate = 16 << 20
-
-// MaxDocument is the largest predicate in bytes that is written or read at all.
-const MaxDocument = 128 << 20
-
-// MaxStatement is the largest statement in bytes that is written or read.
-const MaxStatement = MaxPredicate + 64<<10
+const (
+	// MaxPredicate is the largest predicate in bytes that is written or read: as much
+	// as a scan reads of an SBOM.
+	MaxPredicate = 64 << 20
+	// MaxInline is the largest predicate in bytes that a statement of ours holds; a
+	// larger one is referred to. In base64 in its bundle it is well below the 10 MB
+	// from which on Kyverno refuses the image with all of its other evidence.
+	MaxInline = 4 << 20
+	// MaxStatement is the largest statement in bytes that is read: GitHub, the strictest
+	// among the services that store attestations, takes predicates of 16 MiB.
+	MaxStatement = 16<<20 + 64<<10
+)
 
 // decode reads one JSON value into v. Unlike encoding/json it matches names by
 // case and refuses repeated ones: two readers must not see two documents in the
@@ -45,7 +47,7 @@ func decode(raw []byte, limit int, v any) error {
 // parse decodes a predicate of one type and validates it.
 func parse[P interface{ Validate() error }](t Type, raw json.RawMessage) (P, error) {
 	var p P
-	if err := decode(raw, MaxDocument, &p); err != nil {
+	if err := decode(raw, MaxPredicate, &p); err != nil {
 		return p, fmt.Errorf("%s predicate: %w", t.Name, err)
 	}
 	if err := p.Validate(); err != nil {
@@ -63,8 +65,8 @@ func encode(t Type, p interface{ Validate() error }) (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s predicate: %w", t.Name, err)
 	}
-	if len(raw) > MaxDocument {
-		return nil, fmt.Errorf("%s predicate: %d bytes are more than the limit of %d", t.Name, len(raw), MaxDocument)
+	if len(raw) > MaxPredicate {
+		return nil, fmt.Errorf("%s predicate: %d bytes are more than the limit of %d", t.Name, len(raw), MaxPredicate)
 	}
 	return raw, nil
 }

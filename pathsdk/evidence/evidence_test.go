@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	provpb "github.com/in-toto/attestation/go/predicates/provenance/v1"
-	referencepb "github.com/in-toto/attestation/go/predicates/reference/v0"
 	releasepb "github.com/in-toto/attestation/go/predicates/release/v02"
 	scaipb "github.com/in-toto/attestation/go/predicates/scai/v0"
 	svrpb "github.com/in-toto/attestation/go/predicates/svr/v01"
@@ -95,7 +94,6 @@ func samples() []evidence.Predicate {
 			Properties:  []string{"SLSA_BUILD_LEVEL_1", "EXAMPLE_SCANNED"},
 		},
 		evidence.ReleaseV02{PURL: "pkg:golang/example.com/a@v1.0.0", PackageID: "1234"},
-		evidence.ReferTo(evidence.SPDX, step.Digest("sha256:"+strings.Repeat("a", 64))),
 		evidence.WaiverV1{ID: "CVE-2026-1234", Reason: "never called", Expires: "2026-12-31"},
 		evidence.SignatureV1{},
 	}
@@ -123,7 +121,6 @@ func TestProtos(t *testing.T) {
 		"scai":        {m: &scaipb.AttributeReport{}},
 		"provenance":  {m: &provpb.Provenance{}},
 		"release":     {m: &releasepb.Release{}},
-		"reference":   {m: &referencepb.Reference{}},
 		"svr":         {m: &svrpb.SimpleVerificationResult{}, lag: []string{"verifier.policies"}},
 		"vsa":         {m: &vsapb.VerificationSummary{}, lag: []string{"verifier.version", "policy.name", "inputAttestations.0.name", "inputAttestations.1.name"}},
 	}
@@ -287,8 +284,6 @@ func TestFields(t *testing.T) {
 		{"release", "purl", `"pkg:golang/example.com/a"`, "version is missing"},
 		{"release", "purl", `"pkg:npm/a@"`, "version is missing"},
 		{"release", "purl", `"pkg:golang"`, "purl"},
-		{"reference", "references", `[]`, "references is missing"},
-		{"reference", "references.0.digest", `{"sha256":"x"}`, "sha256"},
 		{"waiver", "id", `" "`, "id is missing"},
 		{"waiver", "reason", `"\n"`, "reason is missing"},
 		{"waiver", "reason", `"x\u001b[1A"`, "control characters"},

@@ -5,27 +5,35 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/package-url/packageurl-go"
+
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
-// ReferenceV01 is the predicate reference v0.1 (in-toto/attestation
-// spec/predicates/reference.md at commit 044ba49a7f6d): it signs documents by their digests. We write one for
-// a predicate that is too large to be signed and sent along as a whole.
+// ReferenceV01 is the predicate Reference v0.1 (in-toto/attestation
+// spec/predicates/reference.md at commit 044ba49a7f6d): it points to documents about the
+// subject that the statement does not hold. We sign one in the place of a predicate that
+// is larger than MaxInline.
 type ReferenceV01 struct {
-	Attester   ReferenceAttester    `json:"attester"`
+	Attester Attester `json:"attester"`
+	// References are the documents; Referenced is about the one that we refer to.
 	References []ResourceDescriptor `json:"references"`
 }
 
-// ReferenceAttester is the system that provides the documents.
-type ReferenceAttester struct {
+// Attester is the system that provides the documents.
+type Attester struct {
 	ID string `json:"id"`
 }
 
-// AttesterID names our attester.
+// AttesterID identifies this attester in a reference.
 const AttesterID = "https://github.com/pavedpaths/paths/attesters/pathctl/v1"
 
-// referencedType is the annotation of a reference with the referenced predicate's type.
-const referencedType = "pavedpaths.dev/predicateType"
+// Keys in the annotations of a reference's descriptor. The specification has no field
+// for what the document is, beyond its media type, nor for its size.
+const (
+	typeAnnotation = "pavedpaths.dev/predicateType"
+	sizeAnnotation = "pavedpaths.dev/size"
+)
 
 var _ Predicate = ReferenceV01{}
 
@@ -40,53 +48,80 @@ func ParseReference(raw json.RawMessage) (ReferenceV01, error) {
 	return parse[ReferenceV01](Reference, raw)
 }
 
-// Validate checks the fields that the specification requires, of each reference too,
-// and that each has a digest, without which it proves nothing.
+// Validate checks the required fields and every descriptor.
 func (p ReferenceV01) Validate() error {
 	if err := missing("attester.id", p.Attester.ID, "references", len(p.References) > 0); err != nil {
 		return err
 	}
 	for i, r := range p.References {
-		at := fmt.Sprintf("references[%d].", i)
-		if err := missing(at+"downloadLocation", r.DownloadLocation, at+"mediaType", r.MediaType, at+"digest", r.Digest["sha256"]); err != nil {
-			return err
+		err := missing("downloadLocation", r.DownloadLocation, "mediaType", r.MediaType)
+		if err == nil {
+			err = r.Validate()
+		}
+		if err != nil {
+			return fmt.Errorf("references[%d]: %w", i, err)
 		}
 	}
-	return validateAll("references", p.References)
+	return nil
 }
 
-// ReferTo makes the reference to one predicate of ours, which hangs beside it in the
-// same place and is found by its digest alone.
-func ReferTo(t Type, digest step.Digest) ReferenceV01 {
+// Referenced is a predicate that is stored as a blob of its own, in the repository of
+// the image that it is about.
+type Referenced struct {
+	Type   Type
+	Digest step.Digest
+	Size   int64 // in bytes
+}
+
+// Refer makes the reference to a predicate about s. It refuses a predicate that its own
+// type's parser would. What it gives as the place to download from is a package URL: the
+// blob lies wherever the image does, and moves with it, so no address would stay right.
+func Refer(t Type, predicate json.RawMessage, digest step.Digest, s step.Subject) (ReferenceV01, error) {
+	if err := Check(t, predicate); err != nil {
+		return ReferenceV01{}, err
+	}
+	name := first(s.Name, "image")
 	return ReferenceV01{
-		Attester: ReferenceAttester{AttesterID},
+		Attester: Attester{ID: AttesterID},
 		References: []ResourceDescriptor{{
-			Name: t.Name, Digest: SHA256(digest), MediaType: t.MediaType(),
-			DownloadLocation: "pkg:oci/" + t.Name + "@sha256%3A" + digest.Hex(),
-			Annotations:      map[string]any{referencedType: t.URI},
+			Digest:           SHA256(digest),
+			DownloadLocation: packageurl.NewPackageURL(packageurl.TypeOCI, "", name, string(digest), nil, "").ToString(),
+			MediaType:        t.MediaType(),
+			Annotations:      map[string]any{typeAnnotation: t.URI, sizeAnnotation: int64(len(predicate))},
 		}},
-	}
+	}, nil
 }
 
-// Referenced is the type and the digest of the one predicate of ours that p refers to.
-func (p ReferenceV01) Referenced() (Type, step.Digest, error) {
-	if len(p.References) != 1 {
-		return Type{}, "", fmt.Errorf("%d references: want one predicate", len(p.References))
+// Referenced is the one predicate that p refers to, in the form in which Refer writes
+// it. It is an error if there are several, and if what is named is nothing that we read:
+// a predicate of an unknown type, of more than MaxPredicate bytes, or another reference.
+// Where to download it from does not matter.
+func (p ReferenceV01) Referenced() (Referenced, error) {
+	var r Referenced
+	if n := len(p.References); n != 1 {
+		return r, fmt.Errorf("it refers to %d documents, want exactly one", n)
 	}
-	r := p.References[0]
-	uri, _ := r.Annotations[referencedType].(string)
+	d := p.References[0]
+	uri, _ := d.Annotations[typeAnnotation].(string)
+	if uri == Reference.URI {
+		return r, errors.New("it refers to another reference")
+	}
 	t, ok := Lookup(uri)
-	switch {
-	case !ok || t.URI != uri:
-		return Type{}, "", fmt.Errorf("it refers to a predicate of unknown type %.100q", uri)
-	case t == Reference:
-		return Type{}, "", errors.New("it refers to a reference")
+	if !ok || t.URI != uri { // Lookup also knows short names
+		return r, fmt.Errorf("it refers to a document whose annotation %s is %.80q, and that is no predicate type known here", typeAnnotation, uri)
 	}
-	d, err := step.ParseDigest("sha256:" + r.Digest["sha256"])
-	return t, d, err
+	r.Type = t
+	if r.Size, _ = d.Annotations[sizeAnnotation].(int64); r.Size <= 0 || r.Size > MaxPredicate {
+		return r, fmt.Errorf("it refers to a document whose annotation %s is %.40q, want 1 to %d", sizeAnnotation, fmt.Sprint(d.Annotations[sizeAnnotation]), MaxPredicate)
+	}
+	var err error
+	if r.Digest, err = step.ParseDigest("sha256:" + d.Digest["sha256"]); err != nil {
+		return r, fmt.Errorf("it refers to a document without a digest: %w", err)
+	}
+	return r, nil
 }
 
-// MediaType is that of a predicate of the type as a document.
+// MediaType is the media type of a predicate of that type that is stored by itself.
 func (t Type) MediaType() string {
 	switch t {
 	case SPDX:

@@ -56,7 +56,7 @@ type spdxDocument struct {
 // section 6 for the document, 7 for packages) and checks its required fields.
 func ParseSPDX(raw json.RawMessage) (SBOM, error) {
 	var d spdxDocument
-	if err := decode(raw, MaxDocument, &d); err != nil {
+	if err := decode(raw, MaxPredicate, &d); err != nil {
 		return SBOM{}, fmt.Errorf("spdx predicate: %w", err)
 	}
 	err := missing(
@@ -118,7 +118,7 @@ type cdxDocument struct {
 // (https://cyclonedx.org/docs/1.6/json) and checks its required fields.
 func ParseCycloneDX(raw json.RawMessage) (SBOM, error) {
 	var d cdxDocument
-	if err := decode(raw, MaxDocument, &d); err != nil {
+	if err := decode(raw, MaxPredicate, &d); err != nil {
 		return SBOM{}, fmt.Errorf("cyclonedx predicate: %w", err)
 	}
 	err := missing(

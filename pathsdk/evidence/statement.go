@@ -37,8 +37,8 @@ type statement struct {
 }
 
 // New encodes a statement with predicate about s. It refuses a predicate that
-// its own type's parser would: nothing malformed is ever signed. The same
-// arguments give the same bytes.
+// its own type's parser would: nothing malformed is ever signed. It refuses one of more
+// than MaxInline bytes, too: Refer to it. The same arguments give the same bytes.
 func New(t Type, predicate json.RawMessage, s step.Subject, tier Tier) ([]byte, error) {
 	if _, err := step.ParseDigest(string(s.Digest)); err != nil {
 		return nil, fmt.Errorf("%s statement: subject: %w", t.Name, err)
@@ -46,8 +46,8 @@ func New(t Type, predicate json.RawMessage, s step.Subject, tier Tier) ([]byte, 
 	if tier.Rank() == 0 {
 		return nil, fmt.Errorf("%s statement: tier %q is none of reported, derived, observed, reproduced", t.Name, tier)
 	}
-	if len(predicate) > MaxPredicate {
-		return nil, fmt.Errorf("%s statement: the predicate has %d bytes, more than the limit of %d: refer to it", t.Name, len(predicate), MaxPredicate)
+	if n := len(predicate); n > MaxInline {
+		return nil, fmt.Errorf("%s statement: a predicate of %d bytes is more than the limit of %d, and is to be referred to", t.Name, n, MaxInline)
 	}
 	if err := Check(t, predicate); err != nil {
 		return nil, err
@@ -134,10 +134,10 @@ func Check(t Type, predicate json.RawMessage) error {
 		_, err = ParseRelease(predicate)
 	case Waiver.URI:
 		_, err = ParseWaiver(predicate)
-	case Reference.URI:
-		_, err = ParseReference(predicate)
 	case Signature.URI:
 		err = ParseSignature(predicate)
+	case Reference.URI:
+		_, err = ParseReference(predicate)
 	default:
 		err = fmt.Errorf("predicate type %.80q is unknown", t.URI)
 	}

@@ -151,12 +151,12 @@ func TestLimits(t *testing.T) {
 	for over, want := range []bool{false, true} {
 		_, err := evidence.ParseStatement(pad(mustNew(t, p), evidence.MaxStatement+over))
 		limited("read a statement", err, want)
-		_, err = evidence.ParseTestResult(pad(plain, evidence.MaxDocument+over))
+		_, err = evidence.ParseTestResult(pad(plain, evidence.MaxPredicate+over))
 		limited("read a predicate", err, want)
-		p.PassedTests[0] = strings.Repeat("x", evidence.MaxDocument+over-len(plain))
+		p.PassedTests[0] = strings.Repeat("x", evidence.MaxPredicate+over-len(plain))
 		_, err = p.Encode()
 		limited("write a predicate", err, want)
-		p.PassedTests[0] = strings.Repeat("x", evidence.MaxPredicate+over-len(plain))
+		p.PassedTests[0] = strings.Repeat("x", evidence.MaxInline+over-len(plain))
 		_, err = evidence.New(evidence.TestResult, mustEncode(t, p), step.Subject{Digest: step.Digest("sha256:" + strings.Repeat("a", 64))}, evidence.Reported)
 		limited("sign a predicate", err, want)
 		p.PassedTests[0] = ""
@@ -183,7 +183,6 @@ func TestTypes(t *testing.T) {
 		"svr":         "https://in-toto.io/attestation/svr/v0.2",
 		"release":     "https://in-toto.io/attestation/release/v0.2",
 		"vsa":         "https://slsa.dev/verification_summary/v1",
-		"reference":   "https://in-toto.io/attestation/reference/v0.1",
 		"waiver":      "https://github.com/pavedpaths/paths/attestations/waiver/v1",
 	}
 	got := map[string]string{}

@@ -24,14 +24,17 @@ var (
 	Release    = Type{URI: "https://in-toto.io/attestation/release/v0.2", Name: "release"}
 	SVR        = Type{URI: "https://in-toto.io/attestation/svr/v0.2", Name: "svr"}
 	SCAI       = Type{URI: "https://in-toto.io/attestation/scai/v0.3", Name: "scai"}
-	Reference  = Type{URI: "https://in-toto.io/attestation/reference/v0.1", Name: "reference"}
 	Waiver     = Type{URI: "https://github.com/pavedpaths/paths/attestations/waiver/v1", Name: "waiver"}
 	Signature  = Type{URI: "https://sigstore.dev/cosign/sign/v1", Name: "signature"}
 )
 
+// Reference is the type of a statement that refers to its predicate. It is no evidence
+// of its own, and not among Types: a verifier reads what it refers to.
+var Reference = Type{URI: "https://in-toto.io/attestation/reference/v0.1", Name: "reference"}
+
 // Types lists every type in the order in which reports show them.
 func Types() []Type {
-	return []Type{Signature, Provenance, TestResult, SPDX, CycloneDX, Vulns, SCAI, Release, Reference, Waiver, VSA, SVR}
+	return []Type{Signature, Provenance, TestResult, SPDX, CycloneDX, Vulns, SCAI, Release, Waiver, VSA, SVR}
 }
 
 // Lookup finds a type by URI or short name.

@@ -22,17 +22,9 @@ type Artifact struct {
 	// MediaType is the payload's; ArtifactType when empty.
 	MediaType string
 	Payload   []byte
-	// More is a document beside the payload; nil for none.
-	More *Document
 	// Annotations of the manifest. The same annotations give the same digest:
 	// a time among them is the caller's.
 	Annotations map[string]string
-}
-
-// Document is one more layer of an artifact.
-type Document struct {
-	MediaType string
-	Bytes     []byte
 }
 
 // Attach writes an artifact whose subject is an image, and makes it visible
@@ -56,21 +48,13 @@ func Attach(ctx context.Context, w Writer, subject v1.Descriptor, a Artifact) (s
 	if err != nil {
 		return "", fmt.Errorf("attach to %s: %w", subject.Digest, err)
 	}
-	layers := []v1.Descriptor{layer}
-	if a.More != nil {
-		more, err := w.PutBlob(ctx, a.More.MediaType, a.More.Bytes)
-		if err != nil {
-			return "", fmt.Errorf("attach to %s: %w", subject.Digest, err)
-		}
-		layers = append(layers, more)
-	}
 	config.ArtifactType = a.ArtifactType
 	manifest, err := json.Marshal(artifactManifest{
 		Manifest: v1.Manifest{
 			SchemaVersion: 2,
 			MediaType:     types.OCIManifestSchema1,
 			Config:        config,
-			Layers:        layers,
+			Layers:        []v1.Descriptor{layer},
 			Annotations:   a.Annotations,
 			Subject:       &v1.Descriptor{MediaType: subject.MediaType, Size: subject.Size, Digest: subject.Digest},
 		},

@@ -27,7 +27,7 @@ func ReadBlob(ctx context.Context, s Store, desc v1.Descriptor, limit int64) ([]
 		return nil, err
 	}
 	defer r.Close()
-	return readBounded(r, limit)
+	return readBounded(r, limit, desc.Size)
 }
 
 // PutFile writes a regular file as a blob, without holding it in memory.

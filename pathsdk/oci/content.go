@@ -182,9 +182,11 @@ func newManifest(mediaType string, d step.Digest, b []byte) (Manifest, error) {
 	return Manifest{MediaType: mt, Digest: d, Bytes: b}, nil
 }
 
-// readBounded reads at most limit bytes, and fails if there are more.
-func readBounded(r io.Reader, limit int64) ([]byte, error) {
+// readBounded reads at most limit bytes, and fails if there are more. size is how many
+// are expected, or 0: a buffer that grows takes several times as much memory.
+func readBounded(r io.Reader, limit, size int64) ([]byte, error) {
 	var buf bytes.Buffer
+	buf.Grow(int(max(0, min(size, limit))) + bytes.MinRead)
 	n, err := io.Copy(&buf, io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, err

@@ -276,5 +276,5 @@ func readFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readBounded(f, limit)
+	return readBounded(f, limit, 0)
 }

@@ -48,7 +48,7 @@ func (l *Layout) readIndex() (*layoutIndex, error) {
 	if err != nil {
 		return nil, fmt.Errorf("layout %s: %s: %w", l.dir, indexFile, err)
 	}
-	b, err := readBounded(f, maxIndexFile)
+	b, err := readBounded(f, maxIndexFile, 0)
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("layout %s: %s: %w", l.dir, indexFile, err)

@@ -105,7 +105,7 @@ func (r *Registry) get(ctx context.Context, q request, want ...int) (*http.Respo
 		if err != nil {
 			return nil, nil, err
 		}
-		b, err := readBounded(resp.Body, MaxManifest)
+		b, err := readBounded(resp.Body, MaxManifest, 0)
 		resp.Body.Close()
 		if err == nil {
 			return resp, b, nil

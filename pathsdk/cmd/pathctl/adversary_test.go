@@ -91,6 +91,10 @@ func TestAdversary(t *testing.T) {
 		t.Fatalf("what the right identity signs is refused: %s", o.text)
 	}
 	undo()
+	if o := b.instead(b.referring(nil)); o.code != 0 {
+		t.Fatalf("a good reference is refused: %s", o.text)
+	}
+	undo()
 	accepted := 0
 	for _, a := range attacks() {
 		t.Run(a.name, func(t *testing.T) {
@@ -215,6 +219,43 @@ func (b *battle) edited(t evidence.Type, change func(predicate object)) []byte {
 	return b.signAs(b.sigstoreWorld, encoded(b.t, st))
 }
 
+// referring is a reference to the image's scan, signed by the right identity, with the
+// scan beside it.
+func (b *battle) referring(change func(*evidence.ReferenceV01)) []byte {
+	b.t.Helper()
+	st, err := evidence.ParseStatement(b.scan())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	digest, _ := b.put(st.Predicate)
+	p, err := evidence.Refer(evidence.Vulns, st.Predicate, digest, st.Subject)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if change != nil {
+		change(&p)
+	}
+	raw, err := p.Encode()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	signed, err := evidence.New(evidence.Reference, raw, st.Subject, st.Tier)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.signAs(b.sigstoreWorld, signed)
+}
+
+// referred is the digest of the scan that referring refers to.
+func (b *battle) referred() step.Digest {
+	b.t.Helper()
+	st, err := evidence.ParseStatement(b.scan())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return oci.DigestOf(st.Predicate)
+}
+
 // throwaway signs with a key of its own, and a certificate that it has given itself in
 // the name of the identity that is trusted.
 func (b *battle) throwaway(statement []byte) []byte {
@@ -313,32 +354,6 @@ func (b *battle) waiver(image, expires string) []byte {
 		b.t.Fatal(err)
 	}
 	return st
-}
-
-// hang signs a reference by the right identity, and hangs it on the image with a
-// document beside it.
-func (b *battle) hang(ref evidence.ReferenceV01, document []byte) {
-	b.t.Helper()
-	predicate, err := ref.Encode()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	st, err := evidence.New(evidence.Reference, predicate, step.Subject{Name: "hello", Digest: b.image}, evidence.Derived)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	layout, err := oci.OpenLayout(b.store)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	images, err := oci.Images(b.t.Context(), layout, b.image)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	beside := &oci.Document{MediaType: evidence.SPDX.MediaType(), Bytes: document}
-	if _, err := attest.Attach(b.t.Context(), layout, images[0].Descriptor, b.signAs(b.sigstoreWorld, st), evidence.Reference.URI, time.Unix(0, 0), beside); err != nil {
-		b.t.Fatal(err)
-	}
 }
 
 // platform is one of the adversary's own: it gives jobs tokens of GitHub's shape, and

@@ -35,10 +35,21 @@ type listed struct {
 	// Identity is whom the signer's certificate names.
 	Identity string        `json:"identity,omitempty"`
 	Tier     evidence.Tier `json:"tier,omitempty"`
-	// ByReference is true if the predicate is too large to stand in the statement, which
-	// refers to it.
+	// ByReference says that the signed statement refers to the predicate.
 	ByReference bool   `json:"byReference,omitempty"`
 	Error       string `json:"error,omitempty"`
+}
+
+// by says in words who signed, and what.
+func (l listed) by() string {
+	by := l.Signer
+	if l.Identity != "" {
+		by += ", " + clean(l.Identity)
+	}
+	if l.ByReference {
+		by += ", by reference"
+	}
+	return by
 }
 
 func list(e examined) []listed {
@@ -46,7 +57,7 @@ func list(e examined) []listed {
 	for _, f := range e.found {
 		l := listed{Digest: f.Digest, Image: f.Image, Type: f.PredicateType}
 		if f.Verified != nil {
-			l.Signer, l.Tier, l.ByReference = f.Verified.Signer.Name, f.Verified.Tier, f.Verified.ByReference
+			l.Signer, l.Tier, l.ByReference = f.Verified.Signer.Name, f.Verified.Tier, f.Verified.Reference != nil
 			if c := f.Verified.Certified; c != nil {
 				l.Identity = c.Subject
 			}
@@ -75,7 +86,7 @@ func newEvidenceLs(a *app, trust *string) *cobra.Command {
 				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(t, "REFERRER\tON\tTYPE\tTIER\tSIGNER")
 				for _, l := range all {
-					signer := l.Signer
+					signer := l.by()
 					if l.Error != "" {
 						signer = "- (" + clean(l.Error) + ")"
 					}
@@ -126,13 +137,7 @@ func newEvidenceTree(a *app, trust *string) *cobra.Command {
 						if i == len(n.Evidence)-1 {
 							branch = "└─"
 						}
-						by := "signed by " + l.Signer
-						if l.Identity != "" {
-							by += ", " + clean(l.Identity)
-						}
-						if l.ByReference {
-							by += ", by reference"
-						}
+						by := "signed by " + l.by()
 						if l.Error != "" {
 							by = "not usable: " + clean(l.Error)
 						}
@@ -152,7 +157,8 @@ func newEvidenceGet(a *app, trust *string) *cobra.Command {
 		Short: "Print the predicate of one type, verified",
 		Long: `Get prints the predicate of the evidence of one type: a short name such as spdx,
 or a predicate type's URI. Only evidence whose signature holds is printed. Of several
-the first by digest is taken; --referrer chooses another.`,
+the first by digest is taken; --referrer chooses another. A predicate that the signed
+statement refers to is printed as one that stands in it.`,
 		Example: `  pathctl evidence get oci:.paths/store spdx
   pathctl evidence get oci:.paths/store provenance --statement`,
 		Args: usageArgs(cobra.ExactArgs(2)),

@@ -241,7 +241,7 @@ func (j *judge) attachVerdict(ctx context.Context, e examined, v policy.Verdict)
 		if err != nil {
 			return err
 		}
-		if _, err := attest.Attach(ctx, e.store, e.images[0].Descriptor, bundle, s.Type, v.VerifiedOn, nil); err != nil {
+		if _, err := attest.Attach(ctx, e.store, e.images[0].Descriptor, bundle, s.Type, v.VerifiedOn); err != nil {
 			return err
 		}
 	}

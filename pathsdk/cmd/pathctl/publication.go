@@ -68,6 +68,9 @@ func (a *app) publish(ctx context.Context, signer *attest.Signer, p publication,
 	if err != nil {
 		return res, 0, err
 	}
+	if len(raw) > maxPublication {
+		return res, 0, fmt.Errorf("the evidence has %d bytes in all, more than the limit of %d", len(raw), maxPublication)
+	}
 	if err := writeFile(p.file(a), raw, 0o600); err != nil {
 		return res, 0, fmt.Errorf("write down what is to be published: %w", err)
 	}
@@ -152,7 +155,12 @@ func attachAll(ctx context.Context, p publication, signatures []signature, dst o
 	items := make([][]attestedItem, len(p.Evidence))
 	err := each(ctx, p.Evidence, func(ctx context.Context, i int, s statement) error {
 		for _, on := range s.On {
-			d, err := attest.Attach(ctx, dst, on, signatures[i].bundle, s.signed().URI, p.Created, s.Document)
+			if s.Apart != nil { // first: nothing refers to what is not there
+				if err := attest.AttachPredicate(ctx, dst, on, s.Type, s.Apart, p.Created); err != nil {
+					return err
+				}
+			}
+			d, err := attest.Attach(ctx, dst, on, signatures[i].bundle, s.signed().URI, p.Created)
 			if err != nil {
 				return err
 			}

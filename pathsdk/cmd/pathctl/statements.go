@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -25,33 +23,31 @@ type statement struct {
 	On []v1.Descriptor
 	// Bytes are the in-toto Statement.
 	Bytes []byte
-	// Document is the predicate that the statement refers to, if that is too large to
-	// stand in it.
-	Document *oci.Document `json:",omitempty"`
+	// Apart is the predicate that they refer to, and goes beside them; nil if they hold
+	// it themselves.
+	Apart []byte
 }
 
-// signed is the type of the predicate that is signed.
+// signed is the predicate type of the statement itself.
 func (s statement) signed() evidence.Type {
-	if s.Document != nil {
+	if s.Apart != nil {
 		return evidence.Reference
 	}
 	return s.Type
 }
 
-// encode makes the statement about a subject, or one that refers to the predicate.
-func (s *statement) encode(predicate json.RawMessage, about step.Subject) error {
-	if len(predicate) > evidence.MaxPredicate {
-		// Nothing malformed is referred to, either.
-		if err := evidence.Check(s.Type, predicate); err != nil {
-			return err
-		}
-		sum := sha256.Sum256(predicate)
-		ref, err := evidence.ReferTo(s.Type, step.Digest("sha256:"+hex.EncodeToString(sum[:]))).Encode()
+// state writes the statement about a subject, with the predicate inside or, if it is too
+// large for that, apart.
+func (s *statement) state(predicate json.RawMessage, about step.Subject) error {
+	if len(predicate) > evidence.MaxInline {
+		reference, err := evidence.Refer(s.Type, predicate, oci.DigestOf(predicate), about)
 		if err != nil {
 			return err
 		}
-		s.Document = &oci.Document{MediaType: s.Type.MediaType(), Bytes: predicate}
-		predicate = ref
+		s.Apart = predicate
+		if predicate, err = reference.Encode(); err != nil {
+			return err
+		}
 	}
 	var err error
 	s.Bytes, err = evidence.New(s.signed(), predicate, about, s.Tier)
@@ -82,9 +78,11 @@ func statementsOf(c claims.Claims, images []oci.Image, records []provenance.Node
 		for _, im := range on {
 			s.On = append(s.On, im.Descriptor)
 		}
-		err := s.encode(e.Predicate, *e.Subject)
+		if err := s.state(e.Predicate, *e.Subject); err != nil {
+			return err
+		}
 		all = append(all, s)
-		return err
+		return nil
 	}
 	for _, im := range images {
 		sig, err := evidence.SignatureV1{}.Encode()

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/internal/regtest"
 )
 
@@ -159,6 +160,31 @@ func TestTrustRegistries(t *testing.T) {
 	}
 }
 
+// TestTrustByReference: what is too large for a statement is published and verified in
+// every registry. Other verifiers see the references, and all else as before.
+func TestTrustByReference(t *testing.T) {
+	w := newSigstoreWorld(t)
+	w.src = largeHello(t)
+	for name, host := range registries(t, w.verifiers) {
+		t.Run(name, func(t *testing.T) {
+			r := w.ship(t, host+"/team/large:v1")
+			r.says(t, "ship", 0)
+			ref := host + "/team/large@" + string(shippedDigest(t, r))
+			runProcess(t, w.home, "verify", ref).says(t, "verify", 0)
+			for _, version := range []string{"cosign2", "cosign3"} {
+				for _, typ := range []string{"slsaprovenance1", evidence.Reference.URI} {
+					if out, err := w.cosignType(version, typ, ref, trustSubject, w.issuer); err != nil {
+						t.Errorf("%s, %s: %v\n%s", version, typ, err, out)
+					}
+				}
+				if out, err := w.cosignType(version, evidence.SPDX.URI, ref, trustSubject, w.issuer); err == nil {
+					t.Errorf("%s finds an SBOM in a statement, although it is referred to\n%s", version, out)
+				}
+			}
+		})
+	}
+}
+
 // TestTrustSigstoreGo: every bundle is one that sigstore-go verifies by itself.
 func TestTrustSigstoreGo(t *testing.T) {
 	w := newSigstoreWorld(t)
@@ -180,7 +206,11 @@ func TestTrustSigstoreGo(t *testing.T) {
 // cosign verifies the provenance with another program. Its certificates are from a
 // Sigstore without a log for certificates.
 func (w sigstoreWorld) cosign(version, ref, subject, issuer string) (string, error) {
-	args := []string{"verify-attestation", "--type", "slsaprovenance1", "--trusted-root", filepath.Join(w.dir, "trusted_root.json"),
+	return w.cosignType(version, "slsaprovenance1", ref, subject, issuer)
+}
+
+func (w sigstoreWorld) cosignType(version, typ, ref, subject, issuer string) (string, error) {
+	args := []string{"verify-attestation", "--type", typ, "--trusted-root", filepath.Join(w.dir, "trusted_root.json"),
 		"--certificate-identity", subject, "--certificate-oidc-issuer", issuer, "--use-signed-timestamps", "--insecure-ignore-sct", "--allow-http-registry"}
 	if version == "cosign2" {
 		args = append(args, "--new-bundle-format")

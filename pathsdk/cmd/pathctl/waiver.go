@@ -101,7 +101,7 @@ func (a *app) waive(ctx context.Context, reference string, p evidence.WaiverV1, 
 		return none, err
 	}
 	st := statement{Type: evidence.Waiver, Tier: evidence.Derived, On: []v1.Descriptor{images[0].Descriptor}}
-	if st.Bytes, err = evidence.New(st.Type, predicate, step.Subject{Name: "image", Digest: digest}, st.Tier); err != nil {
+	if err := st.state(predicate, step.Subject{Name: "image", Digest: digest}); err != nil {
 		return none, err
 	}
 	signer, err := a.signer(ctx, s, false)
