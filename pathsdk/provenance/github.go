@@ -96,9 +96,7 @@ func (g GitHubRun) Observed(r Record) (Record, error) {
 // otherSource says how the record's source differs from the run's; empty if it doesn't.
 func (g GitHubRun) otherSource(r Record) string {
 	dirty := true // unless the record says that it isn't
-	if raw, ok := r.Inputs["dirty"]; ok && json.Unmarshal(raw, &dirty) != nil {
-		dirty = true
-	}
+	_ = json.Unmarshal(r.Inputs["dirty"], &dirty)
 	repo := strings.TrimSuffix(text(r.Inputs["repository"]), ".git")
 	switch revision := text(r.Inputs["revision"]); {
 	case revision == "":
