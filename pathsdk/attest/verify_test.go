@@ -178,7 +178,8 @@ func TestForgedBundles(t *testing.T) {
 	good := signed(t, attester, statement(t, evidence.Vulns, imageDigest, evidence.Derived))
 	otherPayload := statement(t, evidence.Vulns, sourceDigest, evidence.Derived)
 	raised := bytes.Replace(statement(t, evidence.Vulns, imageDigest, evidence.Derived), []byte(`"derived"`), []byte(`"observed"`), 1)
-	cert := selfSigned(t)
+	cert := selfSigned(t, "https://github.com/pavedpaths/paths/.github/workflows/release.yml@refs/heads/main")
+	nameless := selfSigned(t)
 	text := string(good)
 
 	tests := []struct {
@@ -216,6 +217,9 @@ func TestForgedBundles(t *testing.T) {
 		{"attacker's certificate", edit(t, good, func(p *protobundle.Bundle) {
 			p.VerificationMaterial.Content = &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: cert}}
 		}), true, "nobody there is"},
+		{"a certificate without a name", edit(t, good, func(p *protobundle.Bundle) {
+			p.VerificationMaterial.Content = &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: nameless}}
+		}), false, "certificate: no Subject Alternative Name"},
 		{"no verification material", edit(t, good, func(p *protobundle.Bundle) { p.VerificationMaterial = nil }), false, "verification material"},
 		{"message instead of a statement", edit(t, good, func(p *protobundle.Bundle) {
 			p.Content = &protobundle.Bundle_MessageSignature{MessageSignature: &protocommon.MessageSignature{
@@ -370,19 +374,23 @@ func TestTierHonesty(t *testing.T) {
 	}
 }
 
-// selfSigned makes a certificate that claims an identity nobody gave it.
-func selfSigned(t testing.TB) []byte {
+// selfSigned makes a certificate that claims identities nobody gave it.
+func selfSigned(t testing.TB, uris ...string) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := url.Parse("https://github.com/pavedpaths/paths/.github/workflows/release.yml@refs/heads/main")
-	if err != nil {
-		t.Fatal(err)
+	var ids []*url.URL
+	for _, u := range uris {
+		id, err := url.Parse(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
 	}
 	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, URIs: []*url.URL{id},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, URIs: ids,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)

@@ -152,8 +152,26 @@ func TestReproduced(t *testing.T) {
 	without.Require = slices.DeleteFunc(slices.Clone(p.Require), func(r Require) bool { return r.typ == evidence.Provenance || r.About == AboutSource })
 	in = vouched(t)
 	in.Reproduction = rebuilt(in, nil)
-	if v := judge(t, &without, in); v.Passed || v.Reproduced || !strings.Contains(fmt.Sprint(v.Findings), "asks for no provenance") {
-		t.Errorf("without provenance: passed %t, reproduced %t", v.Passed, v.Reproduced)
+	if v := judge(t, &without, in); v.Passed || v.Reproduced || !strings.Contains(fmt.Sprint(v.Findings), "asks for no provenance") || !failed(v, ruleReproduced) {
+		t.Errorf("without provenance: passed %t, reproduced %t, rules %+v", v.Passed, v.Reproduced, v.Rules)
+	}
+
+	// Nothing to reproduce is not reproduced.
+	in = vouched(t)
+	in.Reproduction = rebuilt(in, nil)
+	in.Attestations = slices.DeleteFunc(in.Attestations, prov)
+	if v := judge(t, p, in); v.Passed || v.Reproduced || !failed(v, ruleReproduced) {
+		t.Errorf("a first image without provenance: passed %t, reproduced %t", v.Passed, v.Reproduced)
+	}
+
+	// What a stranger hangs there changes nothing.
+	stranger := first
+	stranger.Digest, stranger.Foreign = step.Digest("sha256:"+strings.Repeat("7", 64)), true
+	in = vouched(t)
+	in.Reproduction = rebuilt(in, nil)
+	in.Attestations = append(in.Attestations, stranger)
+	if v := judge(t, p, in); !v.Passed || !v.Reproduced {
+		t.Errorf("beside a stranger's provenance: %+v", v.Findings)
 	}
 
 	// A policy can demand it; a signer can't claim it.
@@ -170,7 +188,24 @@ func TestReproduced(t *testing.T) {
 	if v := judge(t, strict, in); !v.Passed {
 		t.Errorf("a policy that demands it: %+v", v.Findings)
 	}
+	in.Attestations = append(in.Attestations, stranger)
 	in.Reproduction = nil
+	v = judge(t, strict, in)
+	if i := slices.IndexFunc(v.Evidence, func(e EvidenceStatus) bool { return e.Digest == stranger.Digest }); i < 0 || v.Evidence[i].Status != StatusForeign {
+		t.Errorf("a stranger's provenance is not shown as that: %+v", v.Evidence)
+	}
+	// A second builder doesn't raise what was merely derived.
+	in = vouched(t)
+	in.Reproduction = rebuilt(in, nil)
+	for i := range in.Attestations {
+		if prov(in.Attestations[i]) {
+			in.Attestations[i].MaxTier = evidence.Derived
+		}
+	}
+	if v := judge(t, strict, in); v.Passed || v.Reproduced {
+		t.Errorf("a first provenance of a low tier: passed %t, reproduced %t", v.Passed, v.Reproduced)
+	}
+	in = vouched(t)
 	for i := range in.Attestations {
 		in.Attestations[i].Tier, in.Attestations[i].MaxTier = evidence.Reproduced, evidence.Reproduced
 	}
@@ -186,4 +221,8 @@ func sourceDigest(t *testing.T, raw json.RawMessage) step.Digest {
 		t.Fatal(err)
 	}
 	return sourceOf(&p)
+}
+
+func failed(v Verdict, rule string) bool {
+	return slices.ContainsFunc(v.Rules, func(r RuleResult) bool { return r.Rule == rule && !r.Held })
 }

@@ -153,6 +153,9 @@ func TestLevelSigner(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: level %d, want %d: %+v", name, got, c.want, reasons)
 		}
+		if aKey, said := name == "a key", strings.Contains(fmt.Sprint(reasons), "a key signed it"); said != aKey {
+			t.Errorf("%s: it is said to be signed by a key: %t", name, said)
+		}
 	}
 }
 
