@@ -74,11 +74,11 @@ func SignSimple(ctx context.Context, s *Signer, text []byte) ([]byte, error) {
 	if s.identity != nil && len(s.services.timestamps) == 0 {
 		return nil, step.Usagef("the signing configuration has no timestamp authority: in cosign's tags nothing else tells that a certificate was valid when it signed\n  fix: add one, or sign with a key")
 	}
-	b, err := sign.Bundle(&sign.PlainData{Data: text}, s.pair, s.options(ctx))
+	b, err := s.seal(ctx, &sign.PlainData{Data: text}, text)
 	if err != nil {
 		return nil, fmt.Errorf("sign for cosign's tag: %w", err)
 	}
-	return encodeBundle(b)
+	return b, nil
 }
 
 // LegacySignature is a signature by SignSimple of text.

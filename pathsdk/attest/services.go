@@ -251,3 +251,34 @@ func (s *Signer) verifierPEM(b *bundle.Bundle) ([]byte, error) {
 	text, err := s.pair.GetPublicKeyPem()
 	return []byte(text), err
 }
+
+// unverified says why what was just signed does not verify.
+func (v *Services) unverified(b *bundle.Bundle, err error) error {
+	if why := v.clocks(b); why != "" {
+		return fmt.Errorf("what was signed does not verify: %s\n  fix: set the clock that is wrong, and run the same command again", why)
+	}
+	return fmt.Errorf("what was signed does not verify: %w\n  fix: give the trusted root that belongs to the signing configuration", err)
+}
+
+// clocks says how the times of two authorities contradict each other; empty if they
+// don't.
+func (v *Services) clocks(b *bundle.Bundle) string {
+	content, err := b.VerificationContent()
+	if err != nil || content.Certificate() == nil {
+		return ""
+	}
+	cert := content.Certificate()
+	times, _, err := verify.VerifySignedTimestamp(b, v.trusted)
+	if err != nil {
+		return ""
+	}
+	for _, t := range times {
+		if t.Time.Before(cert.NotBefore) || t.Time.After(cert.NotAfter) {
+			return fmt.Sprintf("the certificate is valid from %s to %s, but the timestamp authority says that it is %s, and this machine's clock %s",
+				stamp(cert.NotBefore), stamp(cert.NotAfter), stamp(t.Time), stamp(time.Now()))
+		}
+	}
+	return ""
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

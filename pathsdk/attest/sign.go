@@ -34,7 +34,7 @@ const (
 // Sign wraps a statement in a DSSE envelope with the payload type
 // evidence.PayloadType, signs it, and returns the Sigstore bundle v0.3 as JSON. Where
 // the signer has Services, it holds their certificate and timestamps; Log adds the
-// entries of logs. Without Services signatures are deterministic (RFC 6979): the same
+// entries of logs; what does not verify without them is refused. Without Services signatures are deterministic (RFC 6979): the same
 // key and statement give the same bytes. What evidence.ParseStatement refuses is not
 // signed.
 func Sign(ctx context.Context, s *Signer, statement []byte) ([]byte, error) {
@@ -42,13 +42,7 @@ func Sign(ctx context.Context, s *Signer, statement []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
-	b, err := sign.Bundle(
-		&sign.DSSEData{Data: statement, PayloadType: evidence.PayloadType},
-		s.pair, s.options(ctx))
-	if err != nil {
-		return nil, fmt.Errorf("sign %s: %w", st.PredicateType, err)
-	}
-	text, err := encodeBundle(b)
+	text, err := s.seal(ctx, &sign.DSSEData{Data: statement, PayloadType: evidence.PayloadType}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("sign %s: %w", st.PredicateType, err)
 	}

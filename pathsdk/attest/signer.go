@@ -49,8 +49,10 @@ func (s *Signer) With(v *Services) *Signer {
 	return &with
 }
 
-// options are what sigstore-go asks for a signature, but for logs.
-func (s *Signer) options(ctx context.Context) sign.BundleOptions {
+// seal signs content, and lets certificate and timestamp authorities vouch for it. It is
+// verified before it goes anywhere: what authorities with wrong clocks say is of no use,
+// and a log would keep it for good. message is what verify asks for.
+func (s *Signer) seal(ctx context.Context, content sign.Content, message []byte) ([]byte, error) {
 	o := sign.BundleOptions{Context: ctx}
 	if s.services != nil {
 		o.TimestampAuthorities = s.services.timestamps
@@ -58,7 +60,20 @@ func (s *Signer) options(ctx context.Context) sign.BundleOptions {
 	if s.identity != nil {
 		o.CertificateProvider = s.identity
 	}
-	return o
+	b, err := sign.Bundle(content, s.pair, o)
+	if err != nil {
+		return nil, err
+	}
+	if len(o.TimestampAuthorities) > 0 {
+		bun, err := bundle.NewBundle(b)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.verify(bun, message, false); err != nil {
+			return nil, s.services.unverified(bun, err)
+		}
+	}
+	return encodeBundle(b)
 }
 
 // Log adds the entries that the signer's logs owe a bundle, which Sign made of it, and
@@ -87,7 +102,7 @@ func Log(ctx context.Context, s *Signer, b []byte) ([]byte, error) {
 		}
 	}
 	if err := s.verify(bun, nil, true); err != nil {
-		return nil, fmt.Errorf("what was signed does not verify: %w\n  fix: give the trusted root that belongs to the signing configuration", err)
+		return nil, s.services.unverified(bun, err)
 	}
 	return encodeBundle(bun.Bundle)
 }
