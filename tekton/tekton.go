@@ -1,0 +1,35 @@
+// Package tekton turns the catalog into Tekton's objects: it is the only importer of
+// Tekton's types. Generated files are committed, and a test fails when they are stale.
+package tekton
+
+import (
+	// The API group whose objects are written.
+	_ "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
+)
+
+// Names that the manifests, the controller and the attester agree on.
+const (
+	// SigningNamespace is where evidence is signed; no build ever runs there.
+	SigningNamespace = "paths-signing"
+	// SystemNamespace is the controller's.
+	SystemNamespace = "paths-system"
+	// BuildPrefix begins the name of each tenant's build namespace.
+	BuildPrefix = "paths-build-"
+	// ZoneLabel marks namespaces with the zone whose pods they hold: build or signing.
+	ZoneLabel = "pavedpaths.dev/zone"
+	// Finalizer holds a run until it is signed, or refused for good.
+	Finalizer = "pavedpaths.dev/signing"
+	// SignedAnnotation says on a run what became of it: true, or why not.
+	SignedAnnotation = "pavedpaths.dev/signed"
+	// ProducerAccount is the ServiceAccount of builds: it may do nothing.
+	ProducerAccount = "producer"
+	// AttesterAccount, VerifierAccount and PromoterAccount are identities that sign.
+	AttesterAccount = "attester"
+	VerifierAccount = "verifier"
+	PromoterAccount = "promoter"
+	// ResultImageURL, ResultImageDigest and ResultHandover are a run's results. The first
+	// two are those that Tekton Chains looks for.
+	ResultImageURL    = "IMAGE_URL"
+	ResultImageDigest = "IMAGE_DIGEST"
+	ResultHandover    = "handover"
+)
