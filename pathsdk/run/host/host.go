@@ -37,6 +37,8 @@ type Host struct {
 	Login bool
 	// GitHub is where identity tokens come from in a job of GitHub Actions.
 	GitHub GitHub
+	// Kubernetes is the API server of the cluster that this is a pod of.
+	Kubernetes Kubernetes
 	// Terminal is true if progress may be drawn, Color if it may be coloured.
 	Terminal bool
 	Color    bool
@@ -75,6 +77,8 @@ func CLI() (Host, error) {
 		TrustedRoot:       os.Getenv("PATHS_TRUSTED_ROOT"),
 		IdentityTokenFile: os.Getenv("PATHS_IDENTITY_TOKEN_FILE"),
 		GitHub:            GitHub{URL: os.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), Token: os.Getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")},
+
+		Kubernetes: inCluster(),
 
 		OTLPEndpoint:    first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
 		Traceparent:     os.Getenv("TRACEPARENT"),
