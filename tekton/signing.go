@@ -21,21 +21,21 @@ const (
 )
 
 // attestTask signs, as paths-signing/attester, what one run made. It is told which run
-// to look at, and reads everything about it from the API server.
+// to look at, and reads everything about it from the API server: what was handed over,
+// too.
 func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 	t := task(AttestTask, "Attest a run (Paved Paths)", "signing",
-		"Takes over what a run handed over, observes the run in the Kubernetes API, examines the image anew, signs the evidence by the identity of its ServiceAccount, and publishes both. It never runs code of the service.")
+		"Observes a run in the Kubernetes API, takes over what it handed over, examines the image anew, signs the evidence by the identity of its ServiceAccount, and publishes both. It never runs code of the service.")
 	t.Namespace = SigningNamespace
 	t.Spec.Params = pipeline.ParamSpecs{
 		text("run-namespace", "namespace of the PipelineRun"),
 		text("run-name", "name of the PipelineRun"),
 		text("run-uid", "its UID"),
-		text("handover", "what it handed over, REPOSITORY@DIGEST"),
-		text("image", "where the image goes, HOST/NAME[:TAG]"),
+		text("destination", "where the image and its evidence go, HOST/NAME"),
 	}
 	args := []string{
-		"attest", "--from=/in/run/" + StepFetch, "--from=/in/run/" + StepBuild, "--from=/in/run/" + StepPublish,
-		"--observe=$(params.run-namespace)/$(params.run-name)", "--observe-uid=$(params.run-uid)", "--to=$(params.image)",
+		"attest", "--observe=$(params.run-namespace)/$(params.run-name)", "--observe-uid=$(params.run-uid)",
+		"--pipelines=" + trustFolder + "/" + TrustPipelines, "--to=$(params.destination)",
 		"--signing-config=" + trustFolder + "/signing_config.json", "--trusted-root=" + trustFolder + "/trusted_root.json",
 	}
 	seen := map[string]bool{}
@@ -48,27 +48,18 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 			}
 		}
 	}
-	t.Spec.Volumes = []corev1.Volume{emptyDir("in"), trust(), identity(), kubernetes(), credentials("registry")}
-	t.Spec.Steps = []pipeline.Step{
-		run(set.Tool, pipeline.Step{
-			Name:         "take",
-			Args:         []string{"handover", "pull", "--out=/in/run", "--", "$(params.handover)"},
-			Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
-			VolumeMounts: []corev1.VolumeMount{write("in", "/in"), read("registry", registryFolder)},
-		}, small(), 10*time.Minute),
-		run(set.Tool, pipeline.Step{
-			Name: "attest",
-			Args: args,
-			Env: []corev1.EnvVar{
-				{Name: "DOCKER_CONFIG", Value: registryFolder},
-				{Name: "PATHS_IDENTITY_TOKEN_FILE", Value: identityToken},
-			},
-			VolumeMounts: []corev1.VolumeMount{
-				read("in", "/in"), read("trust", trustFolder), read("identity", identityFolder),
-				read("kubernetes", kubernetesFolder), read("registry", registryFolder),
-			},
-		}, requests("200m", "1Gi"), 30*time.Minute),
-	}
+	t.Spec.Volumes = []corev1.Volume{trust(), identity(), kubernetes(), credentials("registry")}
+	t.Spec.Steps = []pipeline.Step{run(set.Tool, pipeline.Step{
+		Name: AttestTask,
+		Args: args,
+		Env: []corev1.EnvVar{
+			{Name: "DOCKER_CONFIG", Value: registryFolder},
+			{Name: "PATHS_IDENTITY_TOKEN_FILE", Value: identityToken},
+		},
+		VolumeMounts: []corev1.VolumeMount{
+			read("trust", trustFolder), read("identity", identityFolder), read("kubernetes", kubernetesFolder), read("registry", registryFolder),
+		},
+	}, requests("200m", "1Gi"), 30*time.Minute)}
 	own(&t.Spec)
 	return t
 }
@@ -80,8 +71,8 @@ func verifyTask(set Settings) *pipeline.Task {
 		"Verifies an image by its signed evidence, a trust root and a policy, and signs the verdict by the identity of its ServiceAccount.")
 	t.Namespace = SigningNamespace
 	t.Spec.Params = pipeline.ParamSpecs{
-		text("image", "where the image is, HOST/NAME"),
-		text("digest", "its digest"),
+		text("destination", "where the image and its evidence are, HOST/NAME"),
+		text("image-digest", "its digest"),
 		text("policy", "a shipped policy by name", "microservice"),
 	}
 	t.Spec.Volumes = []corev1.Volume{trust(), identity(), credentials("registry")}
@@ -92,7 +83,7 @@ func verifyTask(set Settings) *pipeline.Task {
 			"--signing-config=" + trustFolder + "/signing_config.json", "--trusted-root=" + trustFolder + "/trusted_root.json",
 			// The verifier signs by what it is told, never by what its environment has.
 			"--identity-token=" + identityToken,
-			"--", "$(params.image)@$(params.digest)",
+			"--", "$(params.destination)@$(params.image-digest)",
 		},
 		Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
 		VolumeMounts: []corev1.VolumeMount{read("trust", trustFolder), read("identity", identityFolder), read("registry", registryFolder)},
