@@ -98,7 +98,8 @@ func (l *layer) system() {
 	l.copy(caBundle, "/"+caBundle)
 }
 
-// busybox is a shell and every applet.
+// busybox is a shell and every applet, but wget: built as Debian builds it, for no
+// library, it crashes when it looks for an address.
 func (l *layer) busybox(from string) {
 	l.dir("bin", 0o755)
 	l.copy("bin/busybox", from)
@@ -107,7 +108,7 @@ func (l *layer) busybox(from string) {
 		l.err = err
 	}
 	for _, applet := range strings.Fields(applets) {
-		if applet != "busybox" {
+		if applet != "busybox" && applet != "wget" {
 			l.add(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox", Mode: 0o777}, nil)
 		}
 	}
