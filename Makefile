@@ -79,7 +79,7 @@ lint: ## gofmt and go vet
 	@scripts/lint.sh
 
 gen: build ## write the generated files
-	@bin/pathctl gen .
+	@bin/pathctl gen . && go run ./tekton/gen
 
 clean: ## remove what the verbs made here
 	@rm -rf bin .bench $(SERVICE)/.paths
