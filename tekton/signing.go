@@ -24,18 +24,16 @@ const (
 // to look at, and reads everything about it from the API server.
 func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 	t := task(AttestTask, "Attest a run (Paved Paths)", "signing",
-		"Takes over what a run handed over, observes the run in the Kubernetes API, examines the image anew, signs the evidence by the identity of its ServiceAccount, and publishes both. It never runs code of the service.")
+		"Observes a run in the Kubernetes API, takes over what it handed over, examines the image anew, signs the evidence by the identity of its ServiceAccount, and publishes both. It never runs code of the service.")
 	t.Namespace = SigningNamespace
 	t.Spec.Params = pipeline.ParamSpecs{
 		text("run-namespace", "namespace of the PipelineRun"),
 		text("run-name", "name of the PipelineRun"),
 		text("run-uid", "its UID"),
-		text("handover", "what it handed over, REPOSITORY@DIGEST"),
 		text("image", "where the image goes, HOST/NAME[:TAG]"),
 	}
 	args := []string{
-		"attest", "--from=/in/run/" + StepFetch, "--from=/in/run/" + StepBuild, "--from=/in/run/" + StepPublish,
-		"--observe=$(params.run-namespace)/$(params.run-name)", "--observe-uid=$(params.run-uid)", "--to=$(params.image)",
+		"attest", "--observe=$(params.run-namespace)/$(params.run-name)", "--observe-uid=$(params.run-uid)", "--pipelines=" + trustFolder + "/pipelines", "--to=$(params.image)",
 		"--signing-config=" + trustFolder + "/signing_config.json", "--trusted-root=" + trustFolder + "/trusted_root.json",
 	}
 	seen := map[string]bool{}
@@ -48,14 +46,8 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 			}
 		}
 	}
-	t.Spec.Volumes = []corev1.Volume{emptyDir("in"), trust(), identity(), kubernetes(), credentials("registry")}
+	t.Spec.Volumes = []corev1.Volume{trust(), identity(), kubernetes(), credentials("registry")}
 	t.Spec.Steps = []pipeline.Step{
-		run(set.Tool, pipeline.Step{
-			Name:         "take",
-			Args:         []string{"handover", "pull", "--out=/in/run", "--", "$(params.handover)"},
-			Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
-			VolumeMounts: []corev1.VolumeMount{write("in", "/in"), read("registry", registryFolder)},
-		}, small(), 10*time.Minute),
 		run(set.Tool, pipeline.Step{
 			Name: "attest",
 			Args: args,
@@ -64,7 +56,7 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 				{Name: "PATHS_IDENTITY_TOKEN_FILE", Value: identityToken},
 			},
 			VolumeMounts: []corev1.VolumeMount{
-				read("in", "/in"), read("trust", trustFolder), read("identity", identityFolder),
+				read("trust", trustFolder), read("identity", identityFolder),
 				read("kubernetes", kubernetesFolder), read("registry", registryFolder),
 			},
 		}, requests("200m", "1Gi"), 30*time.Minute),
