@@ -41,7 +41,7 @@ func runRules() []rule {
 // signerRules hold for TaskRuns of the signing namespace: whoever may create one still
 // can run nothing but the Tasks there, each as its own ServiceAccount.
 func signerRules() []rule {
-	accounts := fmt.Sprintf("{'%s': '%s', '%s': '%s', 'promote': '%s'}", AttestTask, AttesterAccount, VerifyTask, VerifierAccount, PromoterAccount)
+	accounts := fmt.Sprintf("{'%s': '%s', '%s': '%s', '%s': '%s'}", AttestTask, AttesterAccount, VerifyTask, VerifierAccount, PromoteTask, PromoterAccount)
 	return []rule{
 		{`!has(object.spec.taskSpec) && has(object.spec.taskRef) && has(object.spec.taskRef.name) && object.spec.taskRef.name in ` + accounts + ` && (!has(object.spec.taskRef.resolver) || object.spec.taskRef.resolver == '') && (!has(object.spec.taskRef.kind) || object.spec.taskRef.kind == 'Task')`,
 			"only the Tasks attest, verify and promote of this namespace run here"},

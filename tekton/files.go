@@ -54,6 +54,7 @@ func Objects(set Settings) (map[string]Object, error) {
 	}
 	add("task", attestTask(catalog.Paths(), set))
 	add("task", verifyTask(set))
+	add("task", promoteTask(set))
 	for name, o := range all {
 		if err := validate(o); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -94,7 +95,10 @@ func Files(set Settings) (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	resources := []string{"task/" + AttestTask + "/" + AttestTask + ".yaml", "task/" + VerifyTask + "/" + VerifyTask + ".yaml"}
+	var resources []string
+	for _, t := range []string{AttestTask, VerifyTask, PromoteTask} {
+		resources = append(resources, "task/"+t+"/"+t+".yaml")
+	}
 	for name, list := range manifests() {
 		if files[name], err = document(list...); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

@@ -42,7 +42,7 @@ func TestFilesAreDeterministic(t *testing.T) {
 // TestCommittedObjects reads what is committed as strictly as Tekton does, and asks
 // Tekton about it.
 func TestCommittedObjects(t *testing.T) {
-	want := 2*len(catalog.Steps()) + len(catalog.Paths()) + len([]string{AttestTask, VerifyTask})
+	want := 2*len(catalog.Steps()) + len(catalog.Paths()) + len([]string{AttestTask, VerifyTask, PromoteTask})
 	got := 0
 	for name := range files(t) {
 		kind, _, _ := cutFolder(name)

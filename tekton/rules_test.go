@@ -267,3 +267,48 @@ func TestSecret(t *testing.T) {
 		t.Error("the StepAction mounts no secret, or not to read only")
 	}
 }
+
+// TestSigners: who signs has its own Task and token; the API server's is for the attester
+// alone, and no container has a token that it didn't mount.
+func TestSigners(t *testing.T) {
+	objects, err := Objects(Committed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, asks := range map[string]bool{AttestTask: true, VerifyTask: false, PromoteTask: false} {
+		o, ok := objects["task/"+name+"/"+name+".yaml"].(*pipeline.Task)
+		if !ok {
+			t.Fatalf("there is no Task %s", name)
+		}
+		if o.Namespace != SigningNamespace || len(o.Spec.Steps) != 1 {
+			t.Errorf("%s: in namespace %q, with %d steps", name, o.Namespace, len(o.Spec.Steps))
+		}
+		tokens := map[string]int64{}
+		for _, v := range o.Spec.Volumes {
+			if v.Projected == nil {
+				continue
+			}
+			for _, s := range v.Projected.Sources {
+				if s.ServiceAccountToken != nil {
+					tokens[s.ServiceAccountToken.Audience] = *s.ServiceAccountToken.ExpirationSeconds
+				}
+			}
+		}
+		if _, ok := tokens[""]; ok != asks || tokens[Audience] != 600 || len(tokens) > 2 {
+			t.Errorf("%s: its tokens are %v", name, tokens)
+		}
+	}
+}
+
+// TestControllerParameters: what the controller tells is what the Tasks ask for. Others
+// have a default.
+func TestControllerParameters(t *testing.T) {
+	told := []string{"run-namespace", "run-name", "run-uid", "handover", "image-digest", "destination"}
+	for _, k := range []*pipeline.Task{attestTask(catalog.Paths(), Committed()), verifyTask(Committed())} {
+		for _, p := range k.Spec.Params {
+			if p.Default == nil && !slices.Contains(told, p.Name) {
+				t.Errorf("Task %s needs %s, which the controller doesn't tell", k.Name, p.Name)
+			}
+		}
+	}
+}

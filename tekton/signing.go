@@ -69,22 +69,36 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 func verifyTask(set Settings) *pipeline.Task {
 	t := task(VerifyTask, "Verify an image (Paved Paths)", "verification",
 		"Verifies an image by its signed evidence, a trust root and a policy, and signs the verdict by the identity of its ServiceAccount.")
+	return judge(t, set, "destination", []string{"--attest", "--svr"})
+}
+
+// promoteTask takes an image to another registry, as paths-signing/promoter, and judges
+// it there before it signs that it did.
+func promoteTask(set Settings) *pipeline.Task {
+	t := task(PromoteTask, "Promote an image (Paved Paths)", "promotion",
+		"Takes an image that passes a policy to another registry with all its evidence, judges it again there, and signs the release and the verdict by the identity of its ServiceAccount.")
+	t.Spec.Params = pipeline.ParamSpecs{text("to", "where the image goes, HOST/NAME[:TAG]")}
+	return judge(t, set, "from", []string{"--to=$(params.to)"})
+}
+
+// judge completes a Task whose one step judges an image and signs what it saw: place is
+// the parameter that says where the image is.
+func judge(t *pipeline.Task, set Settings, place string, flags []string) *pipeline.Task {
 	t.Namespace = SigningNamespace
-	t.Spec.Params = pipeline.ParamSpecs{
-		text("destination", "where the image and its evidence are, HOST/NAME"),
+	t.Spec.Params = append(pipeline.ParamSpecs{
+		text(place, "where the image and its evidence are, HOST/NAME"),
 		text("image-digest", "its digest"),
 		text("policy", "a shipped policy by name", "microservice"),
-	}
+	}, t.Spec.Params...)
+	args := append([]string{t.Name, "--policy=$(params.policy)", "--trust=" + trustFolder + "/trust.yaml"}, flags...)
 	t.Spec.Volumes = []corev1.Volume{trust(), identity(), credentials("registry")}
 	t.Spec.Steps = []pipeline.Step{run(set.Tool, pipeline.Step{
-		Name: "verify",
-		Args: []string{
-			"verify", "--policy=$(params.policy)", "--trust=" + trustFolder + "/trust.yaml", "--attest", "--svr",
-			"--signing-config=" + trustFolder + "/signing_config.json", "--trusted-root=" + trustFolder + "/trusted_root.json",
+		Name: t.Name,
+		Args: append(args,
+			"--signing-config="+trustFolder+"/signing_config.json", "--trusted-root="+trustFolder+"/trusted_root.json",
 			// The verifier signs by what it is told, never by what its environment has.
-			"--identity-token=" + identityToken,
-			"--", "$(params.destination)@$(params.image-digest)",
-		},
+			"--identity-token="+identityToken,
+			"--", "$(params."+place+")@$(params.image-digest)"),
 		Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
 		VolumeMounts: []corev1.VolumeMount{read("trust", trustFolder), read("identity", identityFolder), read("registry", registryFolder)},
 	}, small(), 10*time.Minute)}

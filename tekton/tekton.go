@@ -37,9 +37,10 @@ const (
 	StepBuild   = "build"
 	StepPublish = "publish"
 	StepHand    = "hand"
-	// AttestTask and VerifyTask are the Tasks in SigningNamespace.
-	AttestTask = "attest"
-	VerifyTask = "verify"
+	// AttestTask, VerifyTask and PromoteTask are the Tasks in SigningNamespace.
+	AttestTask  = "attest"
+	VerifyTask  = "verify"
+	PromoteTask = "promote"
 	// TrustMap is the ConfigMap in SigningNamespace that says what is trusted;
 	// TrustPipelines is its list of bundles, and TrustRuntimeClass the RuntimeClass of
 	// Tekton's default pod template, if there is one.

@@ -92,6 +92,9 @@ Rekor v2. Who verifies an identity there goes by timestamps:
 			}
 			return a.print(res, func(w io.Writer) {
 				fmt.Fprintf(w, "image  %s\n", res.Reference)
+				if res.Duplicate {
+					fmt.Fprintln(w, "another attempt at this run was first: its evidence is published; what this one signed stays in logs alone")
+				}
 				for _, e := range res.Evidence {
 					how := "signed"
 					if e.Cached {
@@ -192,6 +195,10 @@ func (a *app) attest(ctx context.Context, f *attestFlags, overrides map[string]s
 	}
 	defer r.Close()
 	if f.observe != "" {
+		res, done, err := a.takenUp(ctx, f, r)
+		if done || err != nil {
+			return res, err
+		}
 		if err := a.fromPipelineRun(ctx, f, r); err != nil {
 			return attested{}, err
 		}
@@ -446,7 +453,7 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 			return res, 0, err
 		}
 	}
-	p := publication{To: to.Place(), Tag: tagOf(to), Image: image, Created: created, Evidence: statements, Layout: f.layout}
+	p := publication{To: to.Place(), Tag: tagOf(to), Image: image, Created: created, Evidence: statements, Layout: f.layout, Run: f.uid}
 	res, fresh, err := a.publish(ctx, signer, p, dst)
 	named.Tag, named.Digest = "", image
 	res.Reference = named.String()

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -92,6 +93,85 @@ func (k Kubernetes) TektonRun(ctx context.Context, namespace, name string) (prov
 	return run, nil
 }
 
+// Claim writes a text under a name that nobody has written one under, in the pod's own
+// namespace, and returns it; if somebody has, it returns theirs. The API server lets one
+// of all who try go first. It needs the verbs create and get on ConfigMaps.
+func (k Kubernetes) Claim(ctx context.Context, name, value string) (string, error) {
+	client, token, err := k.client()
+	if err != nil {
+		return "", err
+	}
+	namespace, err := k.namespace()
+	if err != nil {
+		return "", err
+	}
+	var claim configMap
+	claim.APIVersion, claim.Kind, claim.Immutable = "v1", "ConfigMap", true
+	claim.Metadata.Name, claim.Metadata.Labels = name, map[string]string{"app.kubernetes.io/managed-by": "pathctl"}
+	claim.Data = map[string]string{claimed: value}
+	raw, err := json.Marshal(claim)
+	if err != nil {
+		return "", err
+	}
+	var written configMap
+	switch err := k.retry(ctx, func() (bool, error) {
+		return k.ask(ctx, client, token, http.MethodPost, raw, &written, k.url("api/v1/namespaces", namespace, "configmaps"))
+	}); {
+	case err == nil:
+		return value, nil
+	case !errors.Is(err, errThere):
+		return "", fmt.Errorf("write %s: %w", name, err)
+	}
+	text, ok, err := k.Claimed(ctx, name)
+	if err == nil && !ok {
+		err = fmt.Errorf("ConfigMap %s/%s is there, and is gone", namespace, name)
+	}
+	return text, err
+}
+
+// Claimed returns what somebody has claimed under a name.
+func (k Kubernetes) Claimed(ctx context.Context, name string) (string, bool, error) {
+	client, token, err := k.client()
+	if err != nil {
+		return "", false, err
+	}
+	namespace, err := k.namespace()
+	if err != nil {
+		return "", false, err
+	}
+	var claim configMap
+	switch err := k.get(ctx, client, token, &claim, "api/v1/namespaces", namespace, "configmaps", name); {
+	case errors.Is(err, errGone):
+		return "", false, nil
+	case err != nil:
+		return "", false, err
+	}
+	return claim.Data[claimed], true, nil
+}
+
+// claimed is the key of a claim's text.
+const claimed = "claim"
+
+type configMap struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name   string            `json:"name"`
+		Labels map[string]string `json:"labels"`
+	} `json:"metadata"`
+	Immutable bool              `json:"immutable"`
+	Data      map[string]string `json:"data"`
+}
+
+// namespace is the pod's own.
+func (k Kubernetes) namespace() (string, error) {
+	raw, err := bounded.ReadFile(filepath.Join(k.Folder, "namespace"), 1<<10)
+	if err != nil {
+		return "", fmt.Errorf("the pod's ServiceAccount: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
 // client trusts the cluster's own authority alone.
 func (k Kubernetes) client() (*http.Client, string, error) {
 	ca, err := bounded.ReadFile(filepath.Join(k.Folder, "ca.crt"), 1<<20)
@@ -113,22 +193,38 @@ func (k Kubernetes) client() (*http.Client, string, error) {
 	}, strings.TrimSpace(string(token)), nil
 }
 
-var errGone = errors.New("there is none")
+var (
+	errGone  = errors.New("there is none")
+	errThere = errors.New("there is one already")
+)
 
-// get reads one object, and tries again for a while if the API server is away.
-func (k Kubernetes) get(ctx context.Context, client *http.Client, token string, to any, path ...string) error {
+func (k Kubernetes) url(path ...string) string {
 	u := url.URL{Scheme: "https", Host: k.Address}
-	full := u.JoinPath(path...)
+	return u.JoinPath(path...).String()
+}
+
+// get reads one object.
+func (k Kubernetes) get(ctx context.Context, client *http.Client, token string, to any, path ...string) error {
 	for _, p := range path[1:] {
 		if p == "" || p == "." || p == ".." || strings.Contains(p, "/") {
 			return fmt.Errorf("%q is no name of an object", p)
 		}
 	}
-	var err error
+	err := k.retry(ctx, func() (bool, error) {
+		return k.ask(ctx, client, token, http.MethodGet, nil, to, k.url(path...))
+	})
+	if err != nil {
+		return fmt.Errorf("ask the API server for %s: %w", strings.Join(path[1:], "/"), err)
+	}
+	return nil
+}
+
+// retry tries again for about a minute, if the API server is away.
+func (k Kubernetes) retry(ctx context.Context, ask func() (again bool, err error)) error {
 	for wait := time.Second; ; wait *= 2 {
-		var again bool
-		if again, err = k.ask(ctx, client, token, to, full.String()); err == nil || !again || wait > 32*time.Second {
-			break
+		again, err := ask()
+		if err == nil || !again || wait > 32*time.Second {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -136,18 +232,17 @@ func (k Kubernetes) get(ctx context.Context, client *http.Client, token string, 
 		case <-time.After(wait):
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("ask the API server for %s: %w", strings.Join(path[1:], "/"), err)
-	}
-	return nil
 }
 
-func (k Kubernetes) ask(ctx context.Context, client *http.Client, token string, to any, at string) (again bool, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+func (k Kubernetes) ask(ctx context.Context, client *http.Client, token, method string, body []byte, to any, at string) (again bool, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
 	if err != nil {
 		return false, err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		var stranger *tls.CertificateVerificationError
@@ -157,7 +252,9 @@ func (k Kubernetes) ask(ctx context.Context, client *http.Client, token string, 
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
 		return false, errGone
-	case resp.StatusCode != http.StatusOK:
+	case resp.StatusCode == http.StatusConflict:
+		return false, errThere
+	case resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated:
 		return resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests, fmt.Errorf("it answers %s", resp.Status)
 	}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxObject+1))

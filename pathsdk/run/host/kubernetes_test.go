@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -26,8 +28,22 @@ func apiServer(t *testing.T, objects map[string]string, failures *atomic.Int32) 
 		switch object, ok := objects[r.URL.Path]; {
 		case failures.Add(-1) >= 0:
 			http.Error(w, "away", http.StatusServiceUnavailable)
-		case r.Header.Get("Authorization") != "Bearer "+token || r.Method != http.MethodGet:
+		case r.Header.Get("Authorization") != "Bearer "+token:
 			http.Error(w, "no", http.StatusForbidden)
+		case r.Method == http.MethodPost:
+			raw, _ := io.ReadAll(r.Body)
+			var m configMap
+			if r.URL.Path != "/api/v1/namespaces/signing/configmaps" || json.Unmarshal(raw, &m) != nil || !m.Immutable || m.Kind != "ConfigMap" {
+				http.Error(w, "bad", http.StatusBadRequest)
+				return
+			}
+			if _, there := objects[r.URL.Path+"/"+m.Metadata.Name]; there {
+				http.Error(w, "there", http.StatusConflict)
+				return
+			}
+			objects[r.URL.Path+"/"+m.Metadata.Name] = string(raw)
+			w.WriteHeader(http.StatusCreated)
+			_, _ = w.Write(raw)
 		case !ok:
 			http.Error(w, "none", http.StatusNotFound)
 		default:
@@ -37,7 +53,7 @@ func apiServer(t *testing.T, objects map[string]string, failures *atomic.Int32) 
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	for name, content := range map[string][]byte{"token": []byte(token + "\n"), "ca.crt": ca} {
+	for name, content := range map[string][]byte{"token": []byte(token + "\n"), "ca.crt": ca, "namespace": []byte("signing")} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -133,4 +149,29 @@ func foreignFolder(t *testing.T) string {
 		}
 	}
 	return dir
+}
+
+// TestClaim: whoever claims a name first is answered with their own text, and all others
+// with theirs.
+func TestClaim(t *testing.T) {
+	var failures atomic.Int32
+	k := apiServer(t, map[string]string{}, &failures)
+	if _, ok, err := k.Claimed(t.Context(), "intent-1"); ok || err != nil {
+		t.Errorf("before anybody claims it: %t, %v", ok, err)
+	}
+	failures.Store(1)
+	for _, text := range []string{"first", "second"} {
+		got, err := k.Claim(t.Context(), "intent-1", text)
+		if err != nil || got != "first" {
+			t.Errorf("%s: got %q, %v", text, got, err)
+		}
+	}
+	if got, ok, err := k.Claimed(t.Context(), "intent-1"); got != "first" || !ok || err != nil {
+		t.Errorf("got %q, %t, %v", got, ok, err)
+	}
+	bad := k
+	bad.Folder = apiServerFolder(t, k, "x.e30.y")
+	if _, err := bad.Claim(t.Context(), "intent-2", "x"); err == nil {
+		t.Error("a pod without a namespace claims")
+	}
 }
