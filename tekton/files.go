@@ -23,6 +23,9 @@ const edit = "# DO NOT EDIT: generated from the catalog; change it there, or in 
 // folders are those that hold generated files alone.
 var folders = []string{"manifest", "pipeline", "stepaction", "task"}
 
+// kustomization is the base with everything but the example's runs: kubectl apply -k.
+const kustomization = "kustomization.yaml"
+
 // Object is one of Tekton's objects.
 type Object interface {
 	apis.Defaultable
@@ -91,7 +94,18 @@ func Files(set Settings) (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return files, nil
+	resources := []string{"task/" + AttestTask + "/" + AttestTask + ".yaml", "task/" + VerifyTask + "/" + VerifyTask + ".yaml"}
+	for name, list := range manifests() {
+		if files[name], err = document(list...); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		resources = append(resources, name)
+	}
+	slices.Sort(resources)
+	files[kustomization], err = document(map[string]any{
+		"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources,
+	})
+	return files, err
 }
 
 // document is an object as it is committed.

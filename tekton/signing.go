@@ -21,7 +21,8 @@ const (
 )
 
 // attestTask signs, as paths-signing/attester, what one run made. It is told which run
-// to look at, and reads everything about it from the API server.
+// to look at, and reads everything about it from the API server: what was handed over,
+// too.
 func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 	t := task(AttestTask, "Attest a run (Paved Paths)", "signing",
 		"Observes a run in the Kubernetes API, takes over what it handed over, examines the image anew, signs the evidence by the identity of its ServiceAccount, and publishes both. It never runs code of the service.")
@@ -30,10 +31,11 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 		text("run-namespace", "namespace of the PipelineRun"),
 		text("run-name", "name of the PipelineRun"),
 		text("run-uid", "its UID"),
-		text("image", "where the image goes, HOST/NAME[:TAG]"),
+		text("destination", "where the image and its evidence go, HOST/NAME"),
 	}
 	args := []string{
-		"attest", "--observe=$(params.run-namespace)/$(params.run-name)", "--observe-uid=$(params.run-uid)", "--pipelines=" + trustFolder + "/pipelines", "--to=$(params.image)",
+		"attest", "--observe=$(params.run-namespace)/$(params.run-name)", "--observe-uid=$(params.run-uid)",
+		"--pipelines=" + trustFolder + "/" + TrustPipelines, "--to=$(params.destination)",
 		"--signing-config=" + trustFolder + "/signing_config.json", "--trusted-root=" + trustFolder + "/trusted_root.json",
 	}
 	seen := map[string]bool{}
@@ -47,20 +49,17 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 		}
 	}
 	t.Spec.Volumes = []corev1.Volume{trust(), identity(), kubernetes(), credentials("registry")}
-	t.Spec.Steps = []pipeline.Step{
-		run(set.Tool, pipeline.Step{
-			Name: "attest",
-			Args: args,
-			Env: []corev1.EnvVar{
-				{Name: "DOCKER_CONFIG", Value: registryFolder},
-				{Name: "PATHS_IDENTITY_TOKEN_FILE", Value: identityToken},
-			},
-			VolumeMounts: []corev1.VolumeMount{
-				read("trust", trustFolder), read("identity", identityFolder),
-				read("kubernetes", kubernetesFolder), read("registry", registryFolder),
-			},
-		}, requests("200m", "1Gi"), 30*time.Minute),
-	}
+	t.Spec.Steps = []pipeline.Step{run(set.Tool, pipeline.Step{
+		Name: AttestTask,
+		Args: args,
+		Env: []corev1.EnvVar{
+			{Name: "DOCKER_CONFIG", Value: registryFolder},
+			{Name: "PATHS_IDENTITY_TOKEN_FILE", Value: identityToken},
+		},
+		VolumeMounts: []corev1.VolumeMount{
+			read("trust", trustFolder), read("identity", identityFolder), read("kubernetes", kubernetesFolder), read("registry", registryFolder),
+		},
+	}, requests("200m", "1Gi"), 30*time.Minute)}
 	own(&t.Spec)
 	return t
 }
@@ -72,8 +71,8 @@ func verifyTask(set Settings) *pipeline.Task {
 		"Verifies an image by its signed evidence, a trust root and a policy, and signs the verdict by the identity of its ServiceAccount.")
 	t.Namespace = SigningNamespace
 	t.Spec.Params = pipeline.ParamSpecs{
-		text("image", "where the image is, HOST/NAME"),
-		text("digest", "its digest"),
+		text("destination", "where the image and its evidence are, HOST/NAME"),
+		text("image-digest", "its digest"),
 		text("policy", "a shipped policy by name", "microservice"),
 	}
 	t.Spec.Volumes = []corev1.Volume{trust(), identity(), credentials("registry")}
@@ -84,7 +83,7 @@ func verifyTask(set Settings) *pipeline.Task {
 			"--signing-config=" + trustFolder + "/signing_config.json", "--trusted-root=" + trustFolder + "/trusted_root.json",
 			// The verifier signs by what it is told, never by what its environment has.
 			"--identity-token=" + identityToken,
-			"--", "$(params.image)@$(params.digest)",
+			"--", "$(params.destination)@$(params.image-digest)",
 		},
 		Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
 		VolumeMounts: []corev1.VolumeMount{read("trust", trustFolder), read("identity", identityFolder), read("registry", registryFolder)},

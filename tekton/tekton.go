@@ -41,7 +41,9 @@ const (
 	AttestTask = "attest"
 	VerifyTask = "verify"
 	// TrustMap is the ConfigMap in SigningNamespace that says what is trusted;
-	// TrustPipelines is its list of bundles.
-	TrustMap       = "trust"
-	TrustPipelines = "pipelines"
+	// TrustPipelines is its list of bundles, and TrustRuntimeClass the RuntimeClass of
+	// Tekton's default pod template, if there is one.
+	TrustMap          = "trust"
+	TrustPipelines    = "pipelines"
+	TrustRuntimeClass = "runtime-class"
 )
