@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -94,9 +93,15 @@ func possible() error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("no cluster is named, and namespaces are refused here: %w%s", err, twoWays)
 	}
-	for program, pkg := range map[string]string{"iptables": "iptables", "nsenter": "util-linux", "apt-get": "apt", "dpkg-deb": "dpkg"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("there is no %s, which the node needs\n  fix: install it; on Debian: apt-get install %s", program, pkg)
+	for what, pkg := range map[string]string{
+		"iptables": "iptables", "nsenter": "util-linux", "apt-get": "apt", "dpkg-deb": "dpkg", "/" + caBundle: "ca-certificates",
+	} {
+		_, err := exec.LookPath(what)
+		if strings.HasPrefix(what, "/") {
+			_, err = os.Stat(what)
+		}
+		if err != nil {
+			return fmt.Errorf("there is no %s, which the node needs\n  fix: install it; on Debian: apt-get install %s", what, pkg)
 		}
 	}
 	return nil
@@ -108,6 +113,8 @@ func start(ctx context.Context, c *config) error {
 		if _, err := os.Stat(c.run("ready")); err == nil {
 			return nil
 		}
+	} else if raw, err := os.ReadFile(c.run("log", verbNode+".log")); err == nil && len(raw) > 0 {
+		say("the last one ended: %s", tail(string(raw), 10))
 	}
 	if err := down(c); err != nil { // what an unclean end left behind
 		return err
@@ -277,7 +284,6 @@ func enter(c *config, args []string) error {
 	if err != nil {
 		return err
 	}
-	path := strings.Join([]string{c.made("bin"), c.debian("usr", "bin"), c.debian("usr", "sbin"), os.Getenv("PATH")}, string(filepath.ListSeparator))
-	env := append(os.Environ(), "PATH="+path, "CONTAINERD_ADDRESS="+containerdSocket, "CONTAINERD_NAMESPACE=k8s.io")
+	env := append(os.Environ(), "PATH="+c.made("bin")+":"+os.Getenv("PATH"), "CONTAINERD_ADDRESS="+containerdSocket, "CONTAINERD_NAMESPACE=k8s.io")
 	return syscall.Exec(nsenter, append([]string{"nsenter", fmt.Sprintf("--target=%d", n), "--mount", "--net", "--pid", "--ipc", "--uts", "--"}, args...), env)
 }
