@@ -33,6 +33,9 @@ func up(ctx context.Context, c *config, offers []string) error {
 	}
 	var shell string
 	err := locked(c, func() error {
+		if err := tryCgroups(c); err != nil {
+			return err
+		}
 		if err := build(ctx, c); err != nil {
 			return err
 		}
@@ -120,7 +123,7 @@ func start(ctx context.Context, c *config) error {
 		return err
 	}
 	if err := launch(ctx, c); err != nil {
-		return errors.Join(fmt.Errorf("the cluster did not start: %w\n%s", err, logs(c)), down(c))
+		return errors.Join(fmt.Errorf("the cluster did not start: %w%s", err, logs(c)), down(c))
 	}
 	return nil
 }
@@ -203,8 +206,8 @@ func await(ctx context.Context, c *config, what string, long time.Duration, read
 func logs(c *config) string {
 	var b strings.Builder
 	for _, name := range []string{verbNode, verbLink} {
-		if raw, err := os.ReadFile(c.run("log", name+".log")); err == nil {
-			fmt.Fprintf(&b, "-- %s\n%s\n", name, tail(string(raw), 15))
+		if raw, err := os.ReadFile(c.run("log", name+".log")); err == nil && len(raw) > 0 {
+			fmt.Fprintf(&b, "\n-- %s\n%s", name, tail(string(raw), 15))
 		}
 	}
 	return b.String()
