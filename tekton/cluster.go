@@ -65,6 +65,12 @@ func signingObjects() []any {
 			{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{TrustMap}, Verbs: []string{"get"}},
 		}},
 		bind(ns, "start-signers", "Role", "start-signers", serviceAccount(SystemNamespace, ControllerAccount)),
+		// What it is about to publish, written down so that only one attempt does; which
+		// names it may use is a policy's to say.
+		&rbac.Role{TypeMeta: kind(rbac.GroupName, "v1", "Role"), ObjectMeta: named(ns, "claim"), Rules: []rbac.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"create", "get"}},
+		}},
+		bind(ns, "claim", "Role", "claim", serviceAccount(ns, AttesterAccount)),
 		deny(ns),
 		// The API server has no label that a policy could select, and Sigstore none.
 		egress(ns, "signing", nil, dns(), anywhere(443, 6443)),

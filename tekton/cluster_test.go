@@ -102,6 +102,7 @@ func TestRights(t *testing.T) {
 		"attester in paths-build-example: get /pods",
 		"attester in paths-build-example: get tekton.dev/pipelineruns",
 		"attester in paths-build-example: get tekton.dev/taskruns",
+		"attester in paths-signing: create,get /configmaps",
 		"controller in paths-build-example: create /events",
 		"controller in paths-build-example: get,list,watch,patch tekton.dev/pipelineruns",
 		"controller in paths-signing: create,get,list,watch,delete tekton.dev/taskruns",
@@ -196,6 +197,12 @@ spec:
   params: [{name: run-name, value: orders-1}]
 `
 
+const goodClaim = `
+metadata: {name: intent-1}
+immutable: true
+data: {claim: x}
+`
+
 // TestAdmission evaluates the rules as the API server does, on what a tenant or a
 // controller in somebody else's hands could create.
 func TestAdmission(t *testing.T) {
@@ -249,14 +256,17 @@ func TestAdmission(t *testing.T) {
 		"signer, from elsewhere":    {policy: "paths-signing-runs", old: "name: attest}", new: "name: attest, resolver: git}", want: "only the Tasks"},
 		"signer, of a custom kind":  {policy: "paths-signing-runs", old: "kind: Task,", new: "kind: Mine,", want: "only the Tasks"},
 		"signer, pod template":      {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  podTemplate: {hostNetwork: true}\n", want: "podTemplate"},
+		"signer, RuntimeClass":      {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  podTemplate: {runtimeClassName: sandbox}\n"},
 		"signer, debug":             {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  debug: {breakpoints: {onFailure: enabled}}\n", want: "debug"},
 		"signer, a step's override": {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  stepSpecs: [{name: attest}]\n", want: "stepSpecs"},
+
+		"claim":            {policy: "paths-signing-claims"},
+		"claim, changed":   {policy: "paths-signing-claims", old: "immutable: true", new: "immutable: false", want: "immutable"},
+		"claim, mutable":   {policy: "paths-signing-claims", old: "immutable: true", new: "", want: "immutable"},
+		"claim, the trust": {policy: "paths-signing-claims", old: "name: intent-1", new: "name: trust", want: "intent-UID"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text := goodRun
-			if c.policy == "paths-signing-runs" {
-				text = goodSigner
-			}
+			text := map[string]string{"paths-build-runs": goodRun, "paths-signing-runs": goodSigner, "paths-signing-claims": goodClaim}[c.policy]
 			if c.old != "" && !strings.Contains(text, c.old) {
 				t.Fatalf("there is no %q to replace", c.old)
 			}
@@ -271,7 +281,7 @@ func TestAdmission(t *testing.T) {
 				c.operation = "CREATE"
 			}
 			got := refusal(t, c.policy, map[string]any{
-				"object": object, "request": map[string]any{"operation": c.operation}, "params": map[string]any{"data": c.trust},
+				"object": object, "request": map[string]any{"operation": c.operation, "userInfo": map[string]any{"username": "system:serviceaccount:paths-signing:attester"}}, "params": map[string]any{"data": c.trust},
 			})
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
@@ -333,12 +343,18 @@ func TestAdmissionIsBound(t *testing.T) {
 			}
 		}
 	}
+	// The platform team writes what is trusted, by hand or by GitOps.
+	if got := refusal(t, "paths-signing-claims", map[string]any{
+		"object": map[string]any{"metadata": map[string]any{"name": "trust"}}, "request": map[string]any{"operation": "CREATE", "userInfo": map[string]any{"username": "admin"}}, "params": map[string]any{},
+	}); got != "" {
+		t.Errorf("the platform team: %s", got)
+	}
 	for _, p := range policies {
 		if !bound[p] {
 			t.Errorf("policy %s denies nothing", p)
 		}
 	}
-	if len(policies) != 2 {
+	if len(policies) != 3 {
 		t.Errorf("there are %d policies", len(policies))
 	}
 }
