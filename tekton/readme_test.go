@@ -32,6 +32,7 @@ func TestReadmeRun(t *testing.T) {
 	if run.Namespace != BuildPrefix+exampleTenant {
 		t.Errorf("namespace %s", run.Namespace)
 	}
+	run.Name = run.GenerateName + "x7k2p" // as the API server does
 	if err := validate(asObject{run}); err != nil {
 		t.Error(err)
 	}
