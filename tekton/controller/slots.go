@@ -36,13 +36,14 @@ func newSlots(n int) *slots {
 	return &slots{max: n, running: map[string]slot{}, waiting: map[string]waiting{}, now: time.Now}
 }
 
-// claim takes a slot for a TaskRun of a run; it reports false if it is not that run's turn
-// yet. The run waits in line then.
+// claim takes a slot for a TaskRun of a run. It reports false if the TaskRun has one, since
+// it was created then and the watch will tell, or if it is not that run's turn yet: the run
+// waits in line then.
 func (s *slots) claim(r run, name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.running[name]; ok {
-		return true
+	if r, ok := s.running[name]; ok && !s.lost(r) {
+		return false
 	}
 	s.waiting[r.key()] = waiting{r.key(), r.namespace, r.ended}
 	if !slices.Contains(s.turn(), r.key()) {
@@ -93,10 +94,13 @@ func (s *slots) runs() int {
 	return len(s.running)
 }
 
+// lost reports whether a slot is held by a TaskRun that is none any more.
+func (s *slots) lost(r slot) bool { return !r.seen && s.now().Sub(r.since) > unseen }
+
 func (s *slots) turn() []string {
 	busy := map[string]int{}
 	for name, r := range s.running {
-		if !r.seen && s.now().Sub(r.since) > unseen {
+		if s.lost(r) {
 			delete(s.running, name)
 			continue
 		}
