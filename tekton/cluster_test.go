@@ -3,6 +3,7 @@ package tekton
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,17 +14,19 @@ import (
 	"github.com/google/cel-go/ext"
 	"github.com/google/go-cmp/cmp"
 	admissionregistration "k8s.io/api/admissionregistration/v1"
+	apps "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	rbac "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 )
 
-// committed decodes the committed manifests as strictly as kubectl does.
+// committed decodes the committed manifests as strictly as kubectl does, those of the
+// controller too.
 func committed(t *testing.T) map[string][]any {
 	t.Helper()
 	found := map[string][]any{}
-	for name := range manifests() {
+	for _, name := range append(slices.Collect(maps.Keys(manifests())), "controller/deploy.yaml") {
 		raw, err := os.ReadFile(filepath.FromSlash(name))
 		if err != nil {
 			t.Fatal(err)
@@ -38,6 +41,7 @@ func committed(t *testing.T) map[string][]any {
 				"rbac.authorization.k8s.io/v1/Role": &rbac.Role{}, "rbac.authorization.k8s.io/v1/RoleBinding": &rbac.RoleBinding{},
 				"rbac.authorization.k8s.io/v1/ClusterRole": &rbac.ClusterRole{}, "rbac.authorization.k8s.io/v1/ClusterRoleBinding": &rbac.ClusterRoleBinding{},
 				"networking.k8s.io/v1/NetworkPolicy":                               &networking.NetworkPolicy{},
+				"apps/v1/Deployment":                                               &apps.Deployment{},
 				"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy":        &admissionregistration.ValidatingAdmissionPolicy{},
 				"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyBinding": &admissionregistration.ValidatingAdmissionPolicyBinding{},
 			}
@@ -104,12 +108,12 @@ func TestRights(t *testing.T) {
 		"attester in paths-build-example: get tekton.dev/taskruns",
 		"attester in paths-signing: create,get /configmaps",
 		"controller in paths-build-example: create /events",
-		"controller in paths-build-example: get,list,watch,patch tekton.dev/pipelineruns",
-		"controller in paths-signing: create,get,list,watch,delete tekton.dev/taskruns",
+		"controller in paths-build-example: list,watch,patch tekton.dev/pipelineruns",
+		"controller in paths-signing: create,list,watch,delete tekton.dev/taskruns",
 		"controller in paths-signing: get /configmaps trust",
 		"controller in paths-system: create coordination.k8s.io/leases",
-		"controller in paths-system: get,update,patch coordination.k8s.io/leases paths-controller",
-		"controller in the cluster: get,list,watch /namespaces",
+		"controller in paths-system: get,update coordination.k8s.io/leases paths-controller",
+		"controller in the cluster: list,watch /namespaces",
 		"paths:tenant:example in paths-build-example: create,get,list,watch,delete tekton.dev/pipelineruns",
 		"paths:tenant:example in paths-build-example: get /pods/log",
 		"paths:tenant:example in paths-build-example: get,list,watch /events",
@@ -121,11 +125,14 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// TestNamespaces: in each, Pod Security is "restricted", nothing flows but what a policy
-// names, and pods get no token unless they run the controller.
+// TestNamespaces: in those that build and sign, Pod Security is "restricted", nothing
+// flows but what a policy names, and pods get no token by themselves.
 func TestNamespaces(t *testing.T) {
 	zones, denied := map[string]string{}, map[string]bool{}
-	for _, list := range committed(t) {
+	for name, list := range committed(t) {
+		if name == "controller/deploy.yaml" {
+			continue
+		}
 		for _, o := range list {
 			switch o := o.(type) {
 			case *corev1.Namespace:
@@ -136,8 +143,8 @@ func TestNamespaces(t *testing.T) {
 					}
 				}
 			case *corev1.ServiceAccount:
-				if auto := *o.AutomountServiceAccountToken; auto != (o.Name == ControllerAccount) {
-					t.Errorf("ServiceAccount %s: pods get a token by themselves: %v", o.Name, auto)
+				if *o.AutomountServiceAccountToken {
+					t.Errorf("ServiceAccount %s: pods get a token by themselves", o.Name)
 				}
 			case *networking.NetworkPolicy:
 				if len(o.Spec.PodSelector.MatchLabels)+len(o.Spec.PodSelector.MatchExpressions) > 0 {
@@ -162,7 +169,7 @@ func TestNamespaces(t *testing.T) {
 			}
 		}
 	}
-	want := map[string]string{SigningNamespace: "signing", SystemNamespace: "", BuildPrefix + exampleTenant: "build"}
+	want := map[string]string{SigningNamespace: "signing", BuildPrefix + exampleTenant: "build"}
 	if d := cmp.Diff(want, zones); d != "" {
 		t.Error(d)
 	}
