@@ -67,6 +67,14 @@ func makeCgroups(c *config) error {
 	return nil
 }
 
+// tryCgroups reports before a build, which takes minutes, why none can be made.
+func tryCgroups(c *config) error {
+	if pid(c, verbNode) != 0 {
+		return nil
+	}
+	return errors.Join(makeCgroups(c), removeCgroups(c))
+}
+
 // removeCgroups removes ours, from the innermost out. One that has just been left may be
 // busy for a moment.
 func removeCgroups(c *config) error {

@@ -112,10 +112,6 @@ func (c *config) made(parts ...string) string {
 	return filepath.Join(append([]string{c.dir, "made"}, parts...)...)
 }
 
-func (c *config) debian(parts ...string) string {
-	return filepath.Join(append([]string{c.dir, "made", "debian"}, parts...)...)
-}
-
 func (c *config) keys(parts ...string) string {
 	return filepath.Join(append([]string{c.dir, "keys"}, parts...)...)
 }

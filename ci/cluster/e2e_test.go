@@ -77,10 +77,18 @@ func TestCluster(t *testing.T) {
 		inside.until = started(marker.Process.Pid)
 		_ = marker.Process.Kill()
 		_ = marker.Wait()
+		running := strings.Join(e.left(t, before, inside), "\n")
+		for _, want := range []string{"runs", "is in net:", "is in mnt:", "is in pid:", "sees a mount", "has net:", "cgroups", e.c.run()} {
+			if !strings.Contains(running, want) {
+				t.Errorf("of a cluster that runs, this test does not see: %s", want)
+			}
+		}
 		if out, err := e.cluster("down"); err != nil {
 			t.Fatal(err, out)
 		}
-		e.nothingLeft(t, before, inside)
+		for _, trace := range e.left(t, before, inside) {
+			t.Error(trace)
+		}
 		if out, err := e.cluster("status"); err == nil || !strings.Contains(out, "fix: make cluster") {
 			t.Errorf("status after down: %v %s", err, out)
 		}

@@ -34,7 +34,6 @@ func tektonImage(program, version string) string { return "tekton.local/" + prog
 // which goes to the registry, too.
 func images(made, version string) error {
 	bin := func(name string) string { return filepath.Join(made, "bin", name) }
-	debian := func(name string) string { return filepath.Join(made, "debian", name) }
 	all := map[name.Tag]v1.Image{}
 	add := func(ref string, l *layer, config v1.Config) error {
 		tag, err := name.NewTag(ref)
@@ -57,7 +56,7 @@ func images(made, version string) error {
 		l.copy("ko-app/"+program, bin(program))
 		if program == "resolvers" { // its deployment starts it by this
 			l.dir("sbin", 0o755)
-			l.copy("sbin/tini", debian("usr/bin/tini-static"))
+			l.copy("sbin/tini", bin("tini-static"))
 		}
 		if err := add(tektonImage(program, version), &l, v1.Config{Entrypoint: []string{"/ko-app/" + program}, User: nonRoot}); err != nil {
 			return err
@@ -65,7 +64,7 @@ func images(made, version string) error {
 	}
 	var shell layer
 	shell.system()
-	shell.busybox(debian("bin/busybox"))
+	shell.busybox(bin("busybox"))
 	if err := add(shellImage, &shell, v1.Config{User: nonRoot}); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"runtime"
 	"slices"
@@ -216,7 +217,7 @@ func linkClient(c *config) *http.Client {
 
 // askLink asks it to open something, and returns the address.
 func askLink(ctx context.Context, c *config, verb, what string) (string, error) {
-	return callLink(ctx, c, http.MethodPost, verb+"?what="+what)
+	return callLink(ctx, c, http.MethodPost, verb+"?what="+url.QueryEscape(what))
 }
 
 // opened lists what is open.

@@ -47,6 +47,9 @@ func runNode(ctx context.Context, c *config) error {
 	if err := onRecord(); err != nil {
 		return err
 	}
+	if err := os.Setenv("PATH", c.made("bin")+":"+os.Getenv("PATH")); err != nil {
+		return err
+	}
 	n := &node{c: c, programs: map[int]string{}}
 	if err := n.mounts(); err != nil {
 		return err
@@ -110,7 +113,7 @@ func (n *node) network() error {
 		{"addr", "add", serviceIP + "/32", "dev", "lo"},
 		{"route", "add", "default", "dev", "lo"}, // for services' addresses, which rules turn into pods'
 	} {
-		if _, err := output(n.c.debian("bin/busybox"), append([]string{"ip"}, args...)...); err != nil {
+		if _, err := output("busybox", append([]string{"ip"}, args...)...); err != nil {
 			return fmt.Errorf("ip %s: %w", strings.Join(args, " "), err)
 		}
 	}
@@ -124,7 +127,7 @@ func (n *node) network() error {
 func (n *node) configure() error {
 	c := n.c
 	values := map[string]any{
-		"Run": c.run(), "Debian": c.debian(), "Keys": c.keys(), "Cgroup": c.cgroup(), "Node": nodeIP, "Pods": podCIDR, "MaxPods": maxPods,
+		"Run": c.run(), "Bin": c.made("bin"), "Plugins": c.made("debian", "usr", "lib", "cni"), "Keys": c.keys(), "Cgroup": c.cgroup(), "Node": nodeIP, "Pods": podCIDR, "MaxPods": maxPods,
 		"Registry": registryAddr, "Pause": pauseImage, "Socket": containerdSocket,
 	}
 	for name, at := range map[string]string{
@@ -143,7 +146,7 @@ func (n *node) configure() error {
 			return err
 		}
 	}
-	return os.Setenv("PATH", c.made("bin")+":"+c.debian("usr/bin")+":"+c.debian("usr/sbin")+":"+os.Getenv("PATH"))
+	return nil
 }
 
 // start starts the programs, each when what it waits for is there.
@@ -198,7 +201,7 @@ func (n *node) start(ctx context.Context) error {
 		}
 	}
 	ctr := func(args ...string) error {
-		_, err := output(c.debian("usr/bin/ctr"), append([]string{"--address", containerdSocket, "--namespace", "k8s.io"}, args...)...)
+		_, err := output("ctr", append([]string{"--address", containerdSocket, "--namespace", "k8s.io"}, args...)...)
 		return err
 	}
 	if err := n.until(ctx, "containerd", func() error { return ctr("version") }); err != nil {

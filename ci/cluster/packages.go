@@ -46,5 +46,26 @@ func unpack(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+	return linkPrograms(dir, filepath.Join(filepath.Dir(dir), "bin"))
+}
+
+// linkPrograms puts the packages' programs beside our own: releases of Debian differ in
+// the folders that they are in.
+func linkPrograms(dir, bin string) error {
+	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox", "tini-static"} {
+		var at string
+		for _, folder := range []string{"usr/bin", "usr/sbin", "bin", "sbin"} {
+			if _, err := os.Stat(filepath.Join(dir, folder, name)); err == nil {
+				at = folder
+				break
+			}
+		}
+		if at == "" {
+			return fmt.Errorf("no package of %v has %s: has it moved?", debianPackages, name)
+		}
+		if err := os.Symlink(filepath.Join("..", filepath.Base(dir), at, name), filepath.Join(bin, name)); err != nil {
+			return err
+		}
+	}
 	return nil
 }

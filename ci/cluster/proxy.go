@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"strings"
 	"time"
 )
@@ -63,6 +64,10 @@ func (p *moduleProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only what a module proxy is asked for", http.StatusMethodNotAllowed)
 		return
 	}
+	if r.URL.Path != path.Clean(r.URL.Path) {
+		http.Error(w, "a path out of the proxy", http.StatusBadRequest)
+		return
+	}
 	if len(p.upstream) == 0 {
 		http.Error(w, "GOPROXY of the machine names no proxy", http.StatusNotFound)
 		return
@@ -97,11 +102,11 @@ func (p *moduleProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// ask follows redirections, which a pod could not. Its errors name no address.
+// ask follows redirections, which a pod could not. Its errors have no URL.
 func (p *moduleProxy) ask(r *http.Request, u upstream) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(r.Context(), r.Method, u.url+r.URL.EscapedPath(), nil)
 	if err != nil {
-		return nil, errors.New("its address can't be read")
+		return nil, errors.New("its URL can't be read")
 	}
 	if v := r.Header.Get("Disable-Module-Fetch"); v != "" {
 		req.Header.Set("Disable-Module-Fetch", v)

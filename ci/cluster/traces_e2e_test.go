@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -81,16 +82,19 @@ func (e *env) traces() traces {
 	return found
 }
 
-func (e *env) nothingLeft(t *testing.T, before map[string]string, was traces) {
+// left says what there is of a cluster. For one that runs, that is a lot.
+func (e *env) left(t *testing.T, before map[string]string, was traces) (found []string) {
+	t.Helper()
+	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 	after := outside(t)
 	for what, value := range before {
 		if after[what] != value {
-			t.Errorf("%s was %q, and is %q", what, value, after[what])
+			add("%s was %q, and is %q", what, value, after[what])
 		}
 	}
 	for n, start := range was.processes {
 		if started(n) == start {
-			t.Errorf("process %d runs", n)
+			add("process %d runs", n)
 		}
 	}
 	until, err := strconv.Atoi(was.until)
@@ -103,29 +107,30 @@ func (e *env) nothingLeft(t *testing.T, before map[string]string, was traces) {
 		}
 		for _, ns := range namespacesOf(n) {
 			if was.namespaces[ns] {
-				t.Errorf("process %d is in %s", n, ns)
+				add("process %d is in %s", n, ns)
 			}
 		}
 		mounts, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(n), "mountinfo"))
 		if strings.Contains(string(mounts), e.c.dir) || strings.Contains(string(mounts), e.c.cgroup()) {
-			t.Errorf("process %d sees a mount of ours", n)
+			add("process %d sees a mount of ours", n)
 		}
 		// A namespace without processes lives as long as somebody has it open.
 		fds, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(n), "fd", "*"))
 		for _, fd := range fds {
 			if to, _ := os.Readlink(fd); was.namespaces[to] {
-				t.Errorf("process %d has %s open", n, to)
+				add("process %d has %s open", n, to)
 			}
 		}
 	}
 	groups, _ := filepath.Glob(filepath.Join(cgroupRoot, e.c.cgroup()))
 	more, _ := filepath.Glob(filepath.Join(cgroupRoot, "*", e.c.cgroup()))
 	if groups = append(groups, more...); len(groups) > 0 {
-		t.Errorf("these cgroups are left: %v", groups)
+		add("these cgroups are left: %v", groups)
 	}
 	if _, err := os.Stat(e.c.run()); err == nil {
-		t.Errorf("%s is left", e.c.run())
+		add("%s is left", e.c.run())
 	}
+	return found
 }
 
 func processes() []int {

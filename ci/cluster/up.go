@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -34,6 +33,9 @@ func up(ctx context.Context, c *config, offers []string) error {
 	}
 	var shell string
 	err := locked(c, func() error {
+		if err := tryCgroups(c); err != nil {
+			return err
+		}
 		if err := build(ctx, c); err != nil {
 			return err
 		}
@@ -94,9 +96,15 @@ func possible() error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("no cluster is named, and namespaces are refused here: %w%s", err, twoWays)
 	}
-	for program, pkg := range map[string]string{"iptables": "iptables", "nsenter": "util-linux", "apt-get": "apt", "dpkg-deb": "dpkg"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("there is no %s, which the node needs\n  fix: install it; on Debian: apt-get install %s", program, pkg)
+	for what, pkg := range map[string]string{
+		"iptables": "iptables", "nsenter": "util-linux", "apt-get": "apt", "dpkg-deb": "dpkg", "/" + caBundle: "ca-certificates",
+	} {
+		_, err := exec.LookPath(what)
+		if strings.HasPrefix(what, "/") {
+			_, err = os.Stat(what)
+		}
+		if err != nil {
+			return fmt.Errorf("there is no %s, which the node needs\n  fix: install it; on Debian: apt-get install %s", what, pkg)
 		}
 	}
 	return nil
@@ -108,12 +116,14 @@ func start(ctx context.Context, c *config) error {
 		if _, err := os.Stat(c.run("ready")); err == nil {
 			return nil
 		}
+	} else if raw, err := os.ReadFile(c.run("log", verbNode+".log")); err == nil && len(raw) > 0 {
+		say("the last one ended: %s", tail(string(raw), 10))
 	}
 	if err := down(c); err != nil { // what an unclean end left behind
 		return err
 	}
 	if err := launch(ctx, c); err != nil {
-		return errors.Join(fmt.Errorf("the cluster did not start: %w\n%s", err, logs(c)), down(c))
+		return errors.Join(fmt.Errorf("the cluster did not start: %w%s", err, logs(c)), down(c))
 	}
 	return nil
 }
@@ -196,8 +206,8 @@ func await(ctx context.Context, c *config, what string, long time.Duration, read
 func logs(c *config) string {
 	var b strings.Builder
 	for _, name := range []string{verbNode, verbLink} {
-		if raw, err := os.ReadFile(c.run("log", name+".log")); err == nil {
-			fmt.Fprintf(&b, "-- %s\n%s\n", name, tail(string(raw), 15))
+		if raw, err := os.ReadFile(c.run("log", name+".log")); err == nil && len(raw) > 0 {
+			fmt.Fprintf(&b, "\n-- %s\n%s", name, tail(string(raw), 15))
 		}
 	}
 	return b.String()
@@ -277,7 +287,6 @@ func enter(c *config, args []string) error {
 	if err != nil {
 		return err
 	}
-	path := strings.Join([]string{c.made("bin"), c.debian("usr", "bin"), c.debian("usr", "sbin"), os.Getenv("PATH")}, string(filepath.ListSeparator))
-	env := append(os.Environ(), "PATH="+path, "CONTAINERD_ADDRESS="+containerdSocket, "CONTAINERD_NAMESPACE=k8s.io")
+	env := append(os.Environ(), "PATH="+c.made("bin")+":"+os.Getenv("PATH"), "CONTAINERD_ADDRESS="+containerdSocket, "CONTAINERD_NAMESPACE=k8s.io")
 	return syscall.Exec(nsenter, append([]string{"nsenter", fmt.Sprintf("--target=%d", n), "--mount", "--net", "--pid", "--ipc", "--uts", "--"}, args...), env)
 }
