@@ -24,10 +24,7 @@ func runRules() []rule {
 		{`!has(object.spec.pipelineSpec)`, "leave out pipelineSpec: only Pipelines of trusted bundles run here"},
 		{`has(object.spec.taskRunTemplate) && has(object.spec.taskRunTemplate.serviceAccountName) && object.spec.taskRunTemplate.serviceAccountName == '` + ProducerAccount + `'`,
 			"set taskRunTemplate.serviceAccountName to " + ProducerAccount},
-		// Tekton puts the platform's default template here before this is asked: a
-		// RuntimeClass, and nothing else.
-		{`!has(object.spec.taskRunTemplate) || !has(object.spec.taskRunTemplate.podTemplate) || object.spec.taskRunTemplate.podTemplate.all(k, k == 'runtimeClassName' && has(params.data) && '` + TrustRuntimeClass + `' in params.data && object.spec.taskRunTemplate.podTemplate[k] == params.data['` + TrustRuntimeClass + `'])`,
-			"leave out taskRunTemplate.podTemplate"},
+		{`!has(object.spec.taskRunTemplate) || ` + platformTemplate("object.spec.taskRunTemplate"), "leave out taskRunTemplate.podTemplate"},
 		{`!has(object.spec.taskRunSpecs) || object.spec.taskRunSpecs.size() == 0`, "leave out taskRunSpecs"},
 		{`!has(object.spec.workspaces) || object.spec.workspaces.size() == 0`, "leave out workspaces: another run could have them"},
 		{`!has(object.spec.managedBy) || object.spec.managedBy == ''`, "leave out managedBy: runs are Tekton's"},
@@ -47,27 +44,49 @@ func signerRules() []rule {
 			"only the Tasks attest, verify and promote of this namespace run here"},
 		{`has(object.spec.taskRef) && has(object.spec.taskRef.name) && object.spec.taskRef.name in ` + accounts + ` && has(object.spec.serviceAccountName) && object.spec.serviceAccountName == ` + accounts + `[object.spec.taskRef.name]`,
 			"each Task runs as its own ServiceAccount"},
-		{`!has(object.spec.podTemplate) && !has(object.spec.debug)`, "leave out podTemplate and debug"},
+		{platformTemplate("object.spec"), "leave out podTemplate"},
+		{`!has(object.spec.debug)`, "leave out debug"},
 		{`(!has(object.spec.stepSpecs) || object.spec.stepSpecs.size() == 0) && (!has(object.spec.sidecarSpecs) || object.spec.sidecarSpecs.size() == 0) && (!has(object.spec.workspaces) || object.spec.workspaces.size() == 0)`,
 			"leave out stepSpecs, sidecarSpecs and workspaces"},
 		{`!has(object.spec.managedBy) || object.spec.managedBy == ''`, "leave out managedBy: runs are Tekton's"},
 	}
 }
 
+// platformTemplate lets in the pod template that Tekton has put there before rules are
+// asked, where the platform has a default one: a RuntimeClass, and nothing else.
+func platformTemplate(of string) string {
+	return fmt.Sprintf("(!has(%[1]s.podTemplate) || %[1]s.podTemplate.all(k, k == 'runtimeClassName' && has(params.data) && '%[2]s' in params.data && %[1]s.podTemplate[k] == params.data['%[2]s']))", of, TrustRuntimeClass)
+}
+
+// claimRules hold for ConfigMaps of the signing namespace: the attester writes down what
+// it is about to publish, once, and nothing that others trust.
+func claimRules() []rule {
+	return []rule{{
+		`request.userInfo.username != 'system:serviceaccount:` + SigningNamespace + `:` + AttesterAccount + `' || (object.metadata.name.startsWith('intent-') && has(object.immutable) && object.immutable)`,
+		"the attester writes immutable ConfigMaps that are called intent-UID",
+	}}
+}
+
 // admission are the policies that the API server itself enforces. The list of trusted
 // bundles is the one that the attester reads; without it nothing is let in.
 func admission() []any {
-	runs := policy("paths-build-runs", "pipelineruns", "build", runRules())
-	runs.Spec.ParamKind = &admissionregistration.ParamKind{APIVersion: "v1", Kind: "ConfigMap"}
-	bound := binding(runs)
-	bound.Spec.ParamRef = &admissionregistration.ParamRef{
-		Name: TrustMap, Namespace: SigningNamespace, ParameterNotFoundAction: new(admissionregistration.DenyAction),
+	var all []any
+	for _, p := range []*admissionregistration.ValidatingAdmissionPolicy{
+		policy("paths-build-runs", "tekton.dev", "pipelineruns", "build", runRules()),
+		policy("paths-signing-runs", "tekton.dev", "taskruns", "signing", signerRules()),
+	} {
+		p.Spec.ParamKind = &admissionregistration.ParamKind{APIVersion: "v1", Kind: "ConfigMap"}
+		bound := binding(p)
+		bound.Spec.ParamRef = &admissionregistration.ParamRef{
+			Name: TrustMap, Namespace: SigningNamespace, ParameterNotFoundAction: new(admissionregistration.DenyAction),
+		}
+		all = append(all, p, bound)
 	}
-	signers := policy("paths-signing-runs", "taskruns", "signing", signerRules())
-	return []any{runs, bound, signers, binding(signers)}
+	claims := policy("paths-signing-claims", "", "configmaps", "signing", claimRules())
+	return append(all, claims, binding(claims))
 }
 
-func policy(name, resource, zone string, rules []rule) *admissionregistration.ValidatingAdmissionPolicy {
+func policy(name, group, resource, zone string, rules []rule) *admissionregistration.ValidatingAdmissionPolicy {
 	p := &admissionregistration.ValidatingAdmissionPolicy{
 		TypeMeta:   kind(admissionregistration.GroupName, "v1", "ValidatingAdmissionPolicy"),
 		ObjectMeta: named("", name),
@@ -79,7 +98,7 @@ func policy(name, resource, zone string, rules []rule) *admissionregistration.Va
 				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{ZoneLabel: zone}},
 				ResourceRules: []admissionregistration.NamedRuleWithOperations{{RuleWithOperations: admissionregistration.RuleWithOperations{
 					Operations: []admissionregistration.OperationType{admissionregistration.Create, admissionregistration.Update},
-					Rule:       admissionregistration.Rule{APIGroups: []string{"tekton.dev"}, APIVersions: []string{"v1"}, Resources: []string{resource}},
+					Rule:       admissionregistration.Rule{APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: []string{resource}},
 				}}},
 			},
 		},

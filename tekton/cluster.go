@@ -11,16 +11,18 @@ import (
 // exampleTenant has its build namespace in manifest/example-tenant.yaml, to be copied.
 const exampleTenant = "example"
 
-// ControllerAccount is the controller's ServiceAccount.
-const ControllerAccount = "controller"
+// ControllerAccount is the controller's ServiceAccount, and controllerRole what it may do
+// in a build namespace: controller/deploy.yaml has both.
+const (
+	ControllerAccount = "controller"
+	controllerRole    = "paths-controller-runs"
+)
 
 // manifests are the objects of Kubernetes around the Tasks: who may do what, and what
-// may talk to what. By file.
+// may talk to what. By file. What is the controller's own is in controller/deploy.yaml.
 func manifests() map[string][]any {
 	return map[string][]any{
-		"manifest/namespaces.yaml":     {namespace(SigningNamespace, "signing"), namespace(SystemNamespace, "")},
 		"manifest/signing.yaml":        signingObjects(),
-		"manifest/system.yaml":         systemObjects(),
 		"manifest/roles.yaml":          clusterRoles(),
 		"manifest/admission.yaml":      admission(),
 		"manifest/example-tenant.yaml": tenantObjects(exampleTenant),
@@ -59,37 +61,21 @@ func account(namespace, name string) *corev1.ServiceAccount {
 func signingObjects() []any {
 	ns := SigningNamespace
 	return []any{
+		namespace(ns, "signing"),
 		account(ns, AttesterAccount), account(ns, VerifierAccount), account(ns, PromoterAccount),
-		&rbac.Role{TypeMeta: kind(rbac.GroupName, "v1", "Role"), ObjectMeta: named(ns, "start-signers"), Rules: []rbac.PolicyRule{
-			{APIGroups: []string{"tekton.dev"}, Resources: []string{"taskruns"}, Verbs: []string{"create", "get", "list", "watch", "delete"}},
-			{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{TrustMap}, Verbs: []string{"get"}},
+		// What it is about to publish, written down so that only one attempt does; which
+		// names it may use is a policy's to say.
+		&rbac.Role{TypeMeta: kind(rbac.GroupName, "v1", "Role"), ObjectMeta: named(ns, "claim"), Rules: []rbac.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"create", "get"}},
 		}},
-		bind(ns, "start-signers", "Role", "start-signers", serviceAccount(SystemNamespace, ControllerAccount)),
+		bind(ns, "claim", "Role", "claim", serviceAccount(ns, AttesterAccount)),
 		deny(ns),
 		// The API server has no label that a policy could select, and Sigstore none.
 		egress(ns, "signing", nil, dns(), anywhere(443, 6443)),
 	}
 }
 
-func systemObjects() []any {
-	ns := SystemNamespace
-	controller := account(ns, ControllerAccount)
-	// It is all that runs there, and talks to the API server all the time.
-	controller.AutomountServiceAccountToken = new(true)
-	return []any{
-		controller,
-		&rbac.Role{TypeMeta: kind(rbac.GroupName, "v1", "Role"), ObjectMeta: named(ns, "lead"), Rules: []rbac.PolicyRule{
-			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
-			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"paths-controller"}, Verbs: []string{"get", "update", "patch"}},
-		}},
-		bind(ns, "lead", "Role", "lead", serviceAccount(ns, ControllerAccount)),
-		deny(ns),
-		egress(ns, "system", nil, dns(), anywhere(443, 6443)),
-	}
-}
-
-// clusterRoles are bound namespace by namespace, but for the one to find build
-// namespaces.
+// clusterRoles are bound namespace by namespace.
 func clusterRoles() []any {
 	role := func(name string, rules ...rbac.PolicyRule) *rbac.ClusterRole {
 		return &rbac.ClusterRole{TypeMeta: kind(rbac.GroupName, "v1", "ClusterRole"), ObjectMeta: named("", name), Rules: rules}
@@ -109,12 +95,6 @@ func clusterRoles() []any {
 			core("pods", "get", "list", "watch"), core("pods/log", "get"), core("events", "get", "list", "watch")),
 		// The attester looks at runs, at their TaskRuns and pods, by name.
 		role("paths-attester", tekton("pipelineruns", "get"), tekton("taskruns", "get"), core("pods", "get")),
-		// The controller holds a run by its finalizer and tells it what became of it.
-		role("paths-controller", tekton("pipelineruns", "get", "list", "watch", "patch"), core("events", "create")),
-		role("paths-controller-namespaces", core("namespaces", "get", "list", "watch")),
-		&rbac.ClusterRoleBinding{TypeMeta: kind(rbac.GroupName, "v1", "ClusterRoleBinding"), ObjectMeta: named("", "paths-controller-namespaces"),
-			RoleRef:  rbac.RoleRef{APIGroup: rbac.GroupName, Kind: "ClusterRole", Name: "paths-controller-namespaces"},
-			Subjects: []rbac.Subject{serviceAccount(SystemNamespace, ControllerAccount)}},
 	}
 }
 
@@ -127,7 +107,7 @@ func tenantObjects(tenant string) []any {
 		account(ns, ProducerAccount),
 		bind(ns, "tenant", "ClusterRole", "paths-tenant", rbac.Subject{APIGroup: rbac.GroupName, Kind: "Group", Name: "paths:tenant:" + tenant}),
 		bind(ns, "attester", "ClusterRole", "paths-attester", serviceAccount(SigningNamespace, AttesterAccount)),
-		bind(ns, "controller", "ClusterRole", "paths-controller", serviceAccount(SystemNamespace, ControllerAccount)),
+		bind(ns, "controller", "ClusterRole", controllerRole, serviceAccount(SystemNamespace, ControllerAccount)),
 		&corev1.ResourceQuota{TypeMeta: kind("", "v1", "ResourceQuota"), ObjectMeta: named(ns, "runs"), Spec: corev1.ResourceQuotaSpec{
 			Hard: corev1.ResourceList{"count/pipelineruns.tekton.dev": quantity("200"), "pods": quantity("20")},
 		}},

@@ -3,6 +3,7 @@ package tekton
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,17 +14,19 @@ import (
 	"github.com/google/cel-go/ext"
 	"github.com/google/go-cmp/cmp"
 	admissionregistration "k8s.io/api/admissionregistration/v1"
+	apps "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	rbac "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 )
 
-// committed decodes the committed manifests as strictly as kubectl does.
+// committed decodes the committed manifests as strictly as kubectl does, those of the
+// controller too.
 func committed(t *testing.T) map[string][]any {
 	t.Helper()
 	found := map[string][]any{}
-	for name := range manifests() {
+	for _, name := range append(slices.Collect(maps.Keys(manifests())), "controller/deploy.yaml") {
 		raw, err := os.ReadFile(filepath.FromSlash(name))
 		if err != nil {
 			t.Fatal(err)
@@ -38,6 +41,7 @@ func committed(t *testing.T) map[string][]any {
 				"rbac.authorization.k8s.io/v1/Role": &rbac.Role{}, "rbac.authorization.k8s.io/v1/RoleBinding": &rbac.RoleBinding{},
 				"rbac.authorization.k8s.io/v1/ClusterRole": &rbac.ClusterRole{}, "rbac.authorization.k8s.io/v1/ClusterRoleBinding": &rbac.ClusterRoleBinding{},
 				"networking.k8s.io/v1/NetworkPolicy":                               &networking.NetworkPolicy{},
+				"apps/v1/Deployment":                                               &apps.Deployment{},
 				"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy":        &admissionregistration.ValidatingAdmissionPolicy{},
 				"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyBinding": &admissionregistration.ValidatingAdmissionPolicyBinding{},
 			}
@@ -102,13 +106,14 @@ func TestRights(t *testing.T) {
 		"attester in paths-build-example: get /pods",
 		"attester in paths-build-example: get tekton.dev/pipelineruns",
 		"attester in paths-build-example: get tekton.dev/taskruns",
+		"attester in paths-signing: create,get /configmaps",
 		"controller in paths-build-example: create /events",
-		"controller in paths-build-example: get,list,watch,patch tekton.dev/pipelineruns",
-		"controller in paths-signing: create,get,list,watch,delete tekton.dev/taskruns",
+		"controller in paths-build-example: list,watch,patch tekton.dev/pipelineruns",
+		"controller in paths-signing: create,list,watch,delete tekton.dev/taskruns",
 		"controller in paths-signing: get /configmaps trust",
 		"controller in paths-system: create coordination.k8s.io/leases",
-		"controller in paths-system: get,update,patch coordination.k8s.io/leases paths-controller",
-		"controller in the cluster: get,list,watch /namespaces",
+		"controller in paths-system: get,update coordination.k8s.io/leases paths-controller",
+		"controller in the cluster: list,watch /namespaces",
 		"paths:tenant:example in paths-build-example: create,get,list,watch,delete tekton.dev/pipelineruns",
 		"paths:tenant:example in paths-build-example: get /pods/log",
 		"paths:tenant:example in paths-build-example: get,list,watch /events",
@@ -120,11 +125,14 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// TestNamespaces: in each, Pod Security is "restricted", nothing flows but what a policy
-// names, and pods get no token unless they run the controller.
+// TestNamespaces: in those that build and sign, Pod Security is "restricted", nothing
+// flows but what a policy names, and pods get no token by themselves.
 func TestNamespaces(t *testing.T) {
 	zones, denied := map[string]string{}, map[string]bool{}
-	for _, list := range committed(t) {
+	for name, list := range committed(t) {
+		if name == "controller/deploy.yaml" {
+			continue
+		}
 		for _, o := range list {
 			switch o := o.(type) {
 			case *corev1.Namespace:
@@ -135,8 +143,8 @@ func TestNamespaces(t *testing.T) {
 					}
 				}
 			case *corev1.ServiceAccount:
-				if auto := *o.AutomountServiceAccountToken; auto != (o.Name == ControllerAccount) {
-					t.Errorf("ServiceAccount %s: pods get a token by themselves: %v", o.Name, auto)
+				if *o.AutomountServiceAccountToken {
+					t.Errorf("ServiceAccount %s: pods get a token by themselves", o.Name)
 				}
 			case *networking.NetworkPolicy:
 				if len(o.Spec.PodSelector.MatchLabels)+len(o.Spec.PodSelector.MatchExpressions) > 0 {
@@ -161,7 +169,7 @@ func TestNamespaces(t *testing.T) {
 			}
 		}
 	}
-	want := map[string]string{SigningNamespace: "signing", SystemNamespace: "", BuildPrefix + exampleTenant: "build"}
+	want := map[string]string{SigningNamespace: "signing", BuildPrefix + exampleTenant: "build"}
 	if d := cmp.Diff(want, zones); d != "" {
 		t.Error(d)
 	}
@@ -194,6 +202,12 @@ spec:
   timeout: 10m0s
   taskRef: {kind: Task, name: attest}
   params: [{name: run-name, value: orders-1}]
+`
+
+const goodClaim = `
+metadata: {name: intent-1}
+immutable: true
+data: {claim: x}
 `
 
 // TestAdmission evaluates the rules as the API server does, on what a tenant or a
@@ -249,14 +263,17 @@ func TestAdmission(t *testing.T) {
 		"signer, from elsewhere":    {policy: "paths-signing-runs", old: "name: attest}", new: "name: attest, resolver: git}", want: "only the Tasks"},
 		"signer, of a custom kind":  {policy: "paths-signing-runs", old: "kind: Task,", new: "kind: Mine,", want: "only the Tasks"},
 		"signer, pod template":      {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  podTemplate: {hostNetwork: true}\n", want: "podTemplate"},
+		"signer, RuntimeClass":      {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  podTemplate: {runtimeClassName: sandbox}\n"},
 		"signer, debug":             {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  debug: {breakpoints: {onFailure: enabled}}\n", want: "debug"},
 		"signer, a step's override": {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  stepSpecs: [{name: attest}]\n", want: "stepSpecs"},
+
+		"claim":            {policy: "paths-signing-claims"},
+		"claim, changed":   {policy: "paths-signing-claims", old: "immutable: true", new: "immutable: false", want: "immutable"},
+		"claim, mutable":   {policy: "paths-signing-claims", old: "immutable: true", new: "", want: "immutable"},
+		"claim, the trust": {policy: "paths-signing-claims", old: "name: intent-1", new: "name: trust", want: "intent-UID"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text := goodRun
-			if c.policy == "paths-signing-runs" {
-				text = goodSigner
-			}
+			text := map[string]string{"paths-build-runs": goodRun, "paths-signing-runs": goodSigner, "paths-signing-claims": goodClaim}[c.policy]
 			if c.old != "" && !strings.Contains(text, c.old) {
 				t.Fatalf("there is no %q to replace", c.old)
 			}
@@ -271,7 +288,7 @@ func TestAdmission(t *testing.T) {
 				c.operation = "CREATE"
 			}
 			got := refusal(t, c.policy, map[string]any{
-				"object": object, "request": map[string]any{"operation": c.operation}, "params": map[string]any{"data": c.trust},
+				"object": object, "request": map[string]any{"operation": c.operation, "userInfo": map[string]any{"username": "system:serviceaccount:paths-signing:attester"}}, "params": map[string]any{"data": c.trust},
 			})
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
@@ -333,12 +350,18 @@ func TestAdmissionIsBound(t *testing.T) {
 			}
 		}
 	}
+	// The platform team writes what is trusted, by hand or by GitOps.
+	if got := refusal(t, "paths-signing-claims", map[string]any{
+		"object": map[string]any{"metadata": map[string]any{"name": "trust"}}, "request": map[string]any{"operation": "CREATE", "userInfo": map[string]any{"username": "admin"}}, "params": map[string]any{},
+	}); got != "" {
+		t.Errorf("the platform team: %s", got)
+	}
 	for _, p := range policies {
 		if !bound[p] {
 			t.Errorf("policy %s denies nothing", p)
 		}
 	}
-	if len(policies) != 2 {
+	if len(policies) != 3 {
 		t.Errorf("there are %d policies", len(policies))
 	}
 }

@@ -108,6 +108,7 @@ func Files(set Settings) (map[string][]byte, error) {
 	slices.Sort(resources)
 	files[kustomization], err = document(map[string]any{
 		"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources,
+		"sortOptions": map[string]any{"order": "legacy"}, // namespaces first
 	})
 	return files, err
 }
