@@ -70,8 +70,7 @@ type PipelineRun struct {
 		ManagedBy string `json:"managedBy"`
 	} `json:"spec"`
 	Status struct {
-		Conditions   []Condition  `json:"conditions"`
-		Results      []NamedValue `json:"results"`
+		Conditions   []Condition `json:"conditions"`
 		PipelineSpec struct {
 			Tasks []struct {
 				Name     string          `json:"name"`
@@ -111,8 +110,9 @@ type TaskRun struct {
 		PodName    string      `json:"podName"`
 		Conditions []Condition `json:"conditions"`
 		Steps      []struct {
-			Name    string `json:"name"`
-			ImageID string `json:"imageID"`
+			Name    string       `json:"name"`
+			ImageID string       `json:"imageID"`
+			Results []NamedValue `json:"results"`
 		} `json:"steps"`
 		Sidecars      []json.RawMessage `json:"sidecars"`
 		RetriesStatus []json.RawMessage `json:"retriesStatus"`
@@ -145,10 +145,14 @@ type TektonTrust struct {
 // ProducerAccount is the ServiceAccount that builds run as.
 const ProducerAccount = "producer"
 
-// The results that a trusted pipeline gives.
+// The results that a trusted pipeline gives, and the steps that write them. A step's
+// results lie where no other step can write; those of a task, or of the run, could come
+// from the step that runs user code.
 const (
 	resultHandover = "handover"
+	stepHandover   = "hand"
 	resultDigest   = "IMAGE_DIGEST"
+	stepDigest     = "publish"
 )
 
 // Check refuses a run that did not end well, was not what a trusted pipeline says, or was
@@ -310,14 +314,26 @@ func sameTemplate(got, want json.RawMessage) bool {
 	return json.Unmarshal(got, &a) == nil && json.Unmarshal(want, &b) == nil && reflect.DeepEqual(a, b)
 }
 
-// Result is a result of the run that is a text; empty if there is none.
-func (t TektonRun) Result(name string) string {
-	for _, r := range t.Pipeline.Status.Results {
-		if r.Name == name {
-			return text(r.Value)
+// result is a result of the one step of that name, as a text; empty if there is none.
+func (t TektonRun) result(step, name string) string {
+	found := ""
+	for _, task := range t.Tasks {
+		for _, s := range task.Status.Steps {
+			if s.Name != step {
+				continue
+			}
+			for _, r := range s.Results {
+				if r.Name != name {
+					continue
+				}
+				if found != "" {
+					return "" // two say so: neither counts
+				}
+				found = text(r.Value)
+			}
 		}
 	}
-	return ""
+	return found
 }
 
 // Param is a parameter that the run was given; nil if it was not.
@@ -330,9 +346,9 @@ func (t TektonRun) Param(name string) json.RawMessage {
 	return nil
 }
 
-// Handover is the artifact in which the run's zones handed over what they made, as the
-// run's result names it: REPOSITORY@DIGEST.
-func (t TektonRun) Handover() string { return t.Result(resultHandover) }
+// Handover is the artifact in which the run's zones handed over what they made:
+// REPOSITORY@DIGEST.
+func (t TektonRun) Handover() string { return t.result(stepHandover, resultHandover) }
 
 // URI names the run, within the cluster and beyond.
 func (t TektonRun) URI() string {
@@ -358,7 +374,7 @@ func (t TektonRun) Observed(r Record, trust TektonTrust) (Record, error) {
 	if dirty := r.Inputs["dirty"]; given(dirty) && string(dirty) != "false" {
 		return r, errors.New("the record says that the source differs from its commit")
 	}
-	image := t.Result(resultDigest)
+	image := t.result(stepDigest, resultDigest)
 	for _, n := range r.Nodes {
 		if n.Step == "build" && string(n.Subject.Digest) != image {
 			return r, fmt.Errorf("the record's image is %s, and the run's result %s says %.100q", n.Subject.Digest, resultDigest, image)

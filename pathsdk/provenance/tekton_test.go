@@ -279,6 +279,19 @@ func TestTektonRecord(t *testing.T) {
 		t.Errorf("a clean source: %v", err)
 	}
 	files := tektonFiles(t)
+	// What another step says is no result, and what two say neither.
+	for _, forged := range [][2]string{
+		{`"name":"publish","results"`, `"name":"other","results"`},
+		{`{"container":"step-fetch"`, `{"container":"x","name":"publish","results":[{"name":"IMAGE_DIGEST","value":"x"}]},{"container":"step-fetch"`},
+	} {
+		files := tektonFiles(t)
+		if files["taskrun"] = strings.Replace(files["taskrun"], forged[0], forged[1], 1); files["taskrun"] == tektonFiles(t)["taskrun"] {
+			t.Fatalf("nothing is forged by %q", forged)
+		}
+		if _, err := tektonRun(t, files).Observed(tektonRecord(), tektonTrust()); err == nil || !strings.Contains(err.Error(), "IMAGE_DIGEST") {
+			t.Errorf("%q: got %v", forged[1], err)
+		}
+	}
 	files["pipelinerun"] = strings.Replace(files["pipelinerun"], `"name":"url"`, `"name":"source"`, 1)
 	if _, err := tektonRun(t, files).Observed(tektonRecord(), tektonTrust()); err == nil {
 		t.Error("a run that was given no repository is attested")

@@ -86,7 +86,7 @@ Rekor v2. Who verifies an identity there goes by timestamps:
 			if err := f.check(); err != nil {
 				return err
 			}
-			res, err := a.attest(cmd.Context(), f, changed(cmd, f.overrides))
+			res, err := a.attest(cmd.Context(), f, a.changed(cmd, f.overrides))
 			if err != nil {
 				return err
 			}

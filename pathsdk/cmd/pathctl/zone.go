@@ -65,7 +65,7 @@ first zone reads the source and paths.yaml; later ones know both from the record
 			if !slices.Contains(zones, args[0]) {
 				return step.Usagef("zone %.40q is not the producer's: give one of %s", args[0], strings.Join(zones, ", "))
 			}
-			return a.zone(cmd.Context(), step.Zone(args[0]), args[1:], f, changed(cmd, f.inputs))
+			return a.zone(cmd.Context(), step.Zone(args[0]), args[1:], f, a.changed(cmd, f.inputs))
 		},
 	}
 	fl := cmd.Flags()
