@@ -12,7 +12,7 @@ import (
 // Config is what an operator can set.
 type Config struct {
 	TaskBundle   string        // REPOSITORY@DIGEST of the Tasks; empty: Tasks by name
-	Destination  string        // where the signer puts evidence
+	Destination  string        // below which images and evidence go
 	Verify       bool          // whether a verifier follows the attester
 	Signers      int           // signing TaskRuns at once
 	Timeout      time.Duration // of one signing TaskRun
@@ -30,7 +30,7 @@ type Config struct {
 // Flags declares the flags of c, with their defaults.
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.TaskBundle, "task-bundle", "", "`REPOSITORY@DIGEST` of the Tekton bundle that holds the Tasks attest and verify; empty: the Tasks of these names in "+SigningNamespace)
-	fs.StringVar(&c.Destination, "destination", "", "`repository` for evidence, told to the signer; {tenant} in it is replaced by the tenant's name")
+	fs.StringVar(&c.Destination, "destination", "", "`prefix` of the repositories below which a run's parameter image must lie, where image and evidence go; {tenant} in it is replaced by the tenant's name")
 	fs.BoolVar(&c.Verify, "verify", true, "start the verifier after the attester")
 	fs.IntVar(&c.Signers, "signers", 8, "signing TaskRuns that run at once, of all tenants")
 	fs.DurationVar(&c.Timeout, "signer-timeout", 10*time.Minute, "time for one signing TaskRun")
@@ -51,7 +51,7 @@ func (c *Config) Check() error {
 		errs = append(errs, fmt.Errorf("--task-bundle %q is not REPOSITORY@sha256:DIGEST: name the bundle by its digest", c.TaskBundle))
 	}
 	if c.Destination == "" {
-		errs = append(errs, errors.New("--destination is missing: name the repository for evidence"))
+		errs = append(errs, errors.New("--destination is missing: name what the repositories of images begin with"))
 	}
 	if c.Signers < 1 || c.Workers < 1 {
 		errs = append(errs, errors.New("--signers and --workers must be at least 1"))
@@ -80,9 +80,31 @@ func (c *Config) backoff(n int) time.Duration {
 	return min(d, c.RetryMax)
 }
 
-// destination is where evidence of a tenant goes.
-func (c *Config) destination(namespace string) string {
-	return strings.ReplaceAll(c.Destination, "{tenant}", strings.TrimPrefix(namespace, BuildPrefix))
+// below is what the repositories of a tenant's images begin with.
+func (c *Config) below(namespace string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(c.Destination, "/"), "{tenant}", strings.TrimPrefix(namespace, BuildPrefix)) + "/"
+}
+
+// misplaced says why a run's image may not go where the run wants it, if it may not.
+func (c *Config) misplaced(r run) string {
+	switch below := c.below(r.namespace); {
+	case !place.MatchString(r.wanted):
+		return fmt.Sprintf("the parameter image is not HOST/NAME or HOST/NAME:TAG: %q", clean(r.wanted, maxQuote))
+	case !strings.HasPrefix(r.wanted, below):
+		return fmt.Sprintf("the parameter image is %q, and images of %s go below %s", clean(r.wanted, maxQuote), r.namespace, below)
+	}
+	return ""
+}
+
+// place matches where an image may go: a repository, and a tag if it is to have one.
+var place = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9._-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$`)
+
+// repository is a place without its tag.
+func repository(place string) string {
+	if i := strings.LastIndexByte(place, ':'); i > strings.LastIndexByte(place, '/') {
+		return place[:i]
+	}
+	return place
 }
 
 // pinned matches REPOSITORY@DIGEST. It leaves out more than the specification of OCI does,

@@ -64,6 +64,9 @@ func decide(r run, tries []try, cfg *Config, trusted func(bundle string) bool, n
 		if why := r.malformed(); why != "" {
 			return r.refuse(why)
 		}
+		if why := cfg.misplaced(r); why != "" {
+			return r.refuse(why)
+		}
 		// The signer checks this again, by itself: it is looked at here to save its work.
 		if r.bundle == "" {
 			return r.refuse("its Pipeline is not from a bundle")

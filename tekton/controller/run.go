@@ -22,6 +22,7 @@ const (
 	verifierAccount   = "verifier"
 	resultImageDigest = "IMAGE_DIGEST"
 	resultHandover    = "handover"
+	paramImage        = "image"
 )
 
 // ImageAnnotation says on a signed run which image was signed, by digest.
@@ -42,6 +43,7 @@ type run struct {
 	ended    time.Time
 	image    string // IMAGE_DIGEST
 	handover string // REPOSITORY@DIGEST
+	wanted   string // where it wants its image, HOST/NAME[:TAG]
 	bundle   string // REPOSITORY@DIGEST that the Pipeline came from, as Tekton has resolved it
 }
 
@@ -58,6 +60,7 @@ func readRun(u *unstructured.Unstructured) run {
 	r.done, r.ok, r.why, r.ended = end.done, end.ok, end.reason, end.at
 	r.image = result(u, resultImageDigest)
 	r.handover = result(u, resultHandover)
+	r.wanted = parameter(u, paramImage)
 	uri, _, _ := unstructured.NestedString(u.Object, "status", "provenance", "refSource", "uri")
 	sum, _, _ := unstructured.NestedString(u.Object, "status", "provenance", "refSource", "digest", "sha256")
 	if uri != "" && sum != "" {
@@ -77,6 +80,18 @@ func (r run) malformed() string {
 		return fmt.Sprintf("the result %s is not REPOSITORY@DIGEST: %q", resultHandover, clean(r.handover, maxQuote))
 	case !digest.MatchString(r.image):
 		return fmt.Sprintf("the result %s is not a digest: %q", resultImageDigest, clean(r.image, maxQuote))
+	}
+	return ""
+}
+
+// parameter is the value of a parameter of a run that is a string.
+func parameter(u *unstructured.Unstructured, name string) string {
+	params, _, _ := unstructured.NestedSlice(u.Object, "spec", "params")
+	for _, p := range params {
+		if p, _ := p.(map[string]any); p["name"] == name {
+			v, _ := p["value"].(string)
+			return v
+		}
 	}
 	return ""
 }

@@ -125,6 +125,10 @@ func said(u *unstructured.Unstructured, message string) string {
 // taskRun is the signing TaskRun of a run. It says which run to look at, and nothing else
 // that the signer would have to believe.
 func (c *Config) taskRun(s stage, r run, number int) *unstructured.Unstructured {
+	destination := r.wanted
+	if s == verifying { // it is told the digest, too
+		destination = repository(destination)
+	}
 	ref := map[string]any{"kind": "Task", "name": s.task}
 	if c.TaskBundle != "" {
 		ref = map[string]any{"resolver": "bundles", "params": []any{
@@ -149,7 +153,7 @@ func (c *Config) taskRun(s stage, r run, number int) *unstructured.Unstructured 
 				param("run-uid", r.uid),
 				param("handover", r.handover),
 				param("image-digest", r.image),
-				param("destination", c.destination(r.namespace)),
+				param("destination", destination),
 			},
 		},
 	}}
