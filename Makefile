@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno adversary bench bench-dagger bench-verify fuzz mutate lint gen clean
+.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno cluster cluster-down e2e-cluster adversary bench bench-dagger bench-verify fuzz mutate lint gen clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,15 @@ e2e-vault: build ## end-to-end: sign with a key in a real HashiCorp Vault
 e2e-kyverno: build ## end-to-end: exported policies in Kyverno, policy-controller and Conforma's types
 	@scripts/e2e-kyverno.sh
 
+cluster: ## start a Kubernetes with Tekton for tests, and print what to export
+	@scripts/cluster.sh up
+
+cluster-down: ## stop the cluster that make cluster started
+	@scripts/cluster.sh down
+
+e2e-cluster: ## end-to-end: runs on a Tekton of our own, from a bundle to a keyless certificate
+	@scripts/e2e-cluster.sh
+
 adversary: build ## run every attack of docs/adversary.md on the real components
 	@E2E='^TestAdversary$$' scripts/e2e-trust.sh
 
@@ -70,7 +79,7 @@ lint: ## gofmt and go vet
 	@scripts/lint.sh
 
 gen: build ## write the generated files
-	@bin/pathctl gen .
+	@bin/pathctl gen . && go run ./tekton/gen
 
 clean: ## remove what the verbs made here
 	@rm -rf bin .bench $(SERVICE)/.paths

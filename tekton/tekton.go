@@ -2,11 +2,6 @@
 // Tekton's types. Generated files are committed, and a test fails when they are stale.
 package tekton
 
-import (
-	// The API group whose objects are written.
-	_ "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
-)
-
 // Names that the manifests, the controller and the attester agree on.
 const (
 	// SigningNamespace is where evidence is signed; no build ever runs there.
@@ -32,4 +27,24 @@ const (
 	ResultImageURL    = "IMAGE_URL"
 	ResultImageDigest = "IMAGE_DIGEST"
 	ResultHandover    = "handover"
+	// ProduceTask is the one task of a path's Pipeline, and these are its steps. The
+	// results are those of StepSource, StepPublish and StepHand, in that order: only
+	// the step itself can write its results, while those of a task lie in a folder
+	// that every step of the pod can write.
+	ProduceTask = "produce"
+	StepSource  = "source"
+	StepFetch   = "fetch"
+	StepBuild   = "build"
+	StepPublish = "publish"
+	StepHand    = "hand"
+	// AttestTask, VerifyTask and PromoteTask are the Tasks in SigningNamespace.
+	AttestTask  = "attest"
+	VerifyTask  = "verify"
+	PromoteTask = "promote"
+	// TrustMap is the ConfigMap in SigningNamespace that says what is trusted;
+	// TrustPipelines is its list of bundles, and TrustRuntimeClass the RuntimeClass of
+	// Tekton's default pod template, if there is one.
+	TrustMap          = "trust"
+	TrustPipelines    = "pipelines"
+	TrustRuntimeClass = "runtime-class"
 )

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +43,15 @@ func fulcioConfig(c *config) string {
     issuer-url: %[1]s/people
     client-id: sigstore
     type: email
-`, c.url("issuer"))
+`, c.url("issuer")) + clusterIssuer(os.Getenv("PATHS_CLUSTER_ISSUER"))
+}
+
+// clusterIssuer is a Kubernetes cluster's own, beside ours that only looks like one.
+func clusterIssuer(url string) string {
+	if url == "" {
+		return ""
+	}
+	return fmt.Sprintf("  %[1]q:\n    issuer-url: %[1]q\n    client-id: sigstore\n    type: kubernetes\n", url)
 }
 
 // serveIssuer is the OIDC issuer: OpenID Connect Discovery 1.0 and its keys, three times,

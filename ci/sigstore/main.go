@@ -27,7 +27,8 @@ const usage = `usage: sigstore VERB
                              or for dev@example.com, who logs in
   verify [FLAGS] BUNDLE...   verify bundles with sigstore-go alone
 
-State is in PATHS_SIGSTORE, or ~/.cache/paths-sigstore.
+When PATHS_CLUSTER_ISSUER and PATHS_CLUSTER_CA are set at up, as by make cluster, Fulcio
+takes that cluster's tokens, too. State is in PATHS_SIGSTORE, or ~/.cache/paths-sigstore.
 `
 
 func main() {
@@ -114,6 +115,9 @@ func up(ctx context.Context, c *config) error {
 		return err
 	}
 	if err := writeTUF(c); err != nil {
+		return err
+	}
+	if err := configureFulcio(c); err != nil {
 		return err
 	}
 	for _, s := range c.services() {

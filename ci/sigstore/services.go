@@ -92,16 +92,41 @@ func start(ctx context.Context, c *config, s service) error {
 	}
 }
 
-func spawn(c *config, s service) error {
-	if s.name == "fulcio" {
-		if err := write(c.path("fulcio.yaml"), []byte(fulcioConfig(c)), 0o644); err != nil {
-			return err
+// clusterCA is a copy of the certificate that a cluster's issuer is trusted by.
+const clusterCA = "cluster-ca.pem"
+
+// configureFulcio writes what Fulcio reads when it starts: whose tokens it takes is said
+// anew with every up. One that runs with other issuers is stopped.
+func configureFulcio(c *config) error {
+	issuers := []byte(fulcioConfig(c))
+	var ca []byte
+	if os.Getenv("PATHS_CLUSTER_ISSUER") != "" {
+		var err error
+		if ca, err = os.ReadFile(os.Getenv("PATHS_CLUSTER_CA")); err != nil {
+			return fmt.Errorf("PATHS_CLUSTER_ISSUER needs PATHS_CLUSTER_CA: %w\n  fix: take both from make cluster", err)
 		}
-		// It insists on a password, which a key in the clear does without.
-		if err := write(c.path("fulcio-server.yaml"), []byte("fileca-key-passwd: none\n"), 0o600); err != nil {
+	}
+	oldIssuers, _ := os.ReadFile(c.path("fulcio.yaml"))
+	oldCA, _ := os.ReadFile(c.path(clusterCA))
+	if !bytes.Equal(issuers, oldIssuers) || !bytes.Equal(ca, oldCA) {
+		if err := stop(c, "fulcio"); err != nil {
 			return err
 		}
 	}
+	if err := write(c.path("fulcio.yaml"), issuers, 0o644); err != nil {
+		return err
+	}
+	// It insists on a password, which a key in the clear does without.
+	if err := write(c.path("fulcio-server.yaml"), []byte("fileca-key-passwd: none\n"), 0o600); err != nil {
+		return err
+	}
+	if ca == nil {
+		return os.RemoveAll(c.path(clusterCA))
+	}
+	return write(c.path(clusterCA), ca, 0o644)
+}
+
+func spawn(c *config, s service) error {
 	if err := os.MkdirAll(c.path("log"), 0o755); err != nil {
 		return err
 	}
@@ -113,6 +138,9 @@ func spawn(c *config, s service) error {
 	cmd := exec.Command(s.args[0], s.args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.dir, log, log
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "PATHS_SIGSTORE=" + c.dir}
+	if _, err := os.Stat(c.path(clusterCA)); err == nil && s.name == "fulcio" {
+		cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+c.path(clusterCA))
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err

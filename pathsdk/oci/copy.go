@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -57,6 +58,21 @@ func Copy(ctx context.Context, dst Writer, src Store, d step.Digest, tag string)
 		}
 	}
 	return nil
+}
+
+// CopyReferrers copies all that hangs on a manifest, each by its digest, and counts it.
+// dst has the manifest already, or gets it later. What hangs on a referrer is left out.
+func CopyReferrers(ctx context.Context, dst Writer, src Store, d step.Digest) (int, error) {
+	descs, err := src.Referrers(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range descs {
+		if err := Copy(ctx, dst, src, Digest(r), ""); err != nil {
+			return 0, fmt.Errorf("referrer %s: %w", r.Digest, err)
+		}
+	}
+	return len(descs), nil
 }
 
 // Tag makes a tag point to a manifest that w has. An empty tag changes nothing.

@@ -164,6 +164,16 @@ func TestReproduced(t *testing.T) {
 		t.Errorf("a first image without provenance: passed %t, reproduced %t", v.Passed, v.Reproduced)
 	}
 
+	// An image for one platform has one provenance.
+	in = vouched(t)
+	in.Images = slices.DeleteFunc(in.Images, func(im Image) bool { return im.Index })[:1]
+	in.Digest = in.Images[0].Digest
+	in.Attestations = slices.DeleteFunc(in.Attestations, func(a Attestation) bool { return a.Image != in.Digest })
+	in.Reproduction = rebuilt(in, nil)
+	if v := judge(t, p, in); !v.Reproduced || failed(v, ruleReproduced) {
+		t.Errorf("an image for one platform: %+v", v.Findings)
+	}
+
 	// What a stranger hangs there changes nothing.
 	stranger := first
 	stranger.Digest, stranger.Foreign = step.Digest("sha256:"+strings.Repeat("7", 64)), true

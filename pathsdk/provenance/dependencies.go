@@ -18,7 +18,8 @@ import (
 )
 
 // dependencies are what the build resolved: source, commit, base image,
-// toolchain, vulnerability database, the tool itself, then the modules by path.
+// toolchain, vulnerability database, the tool itself, what the platform used, then the
+// modules by path.
 func dependencies(b Build, n nodes) ([]evidence.ResourceDescriptor, error) {
 	deps := []evidence.ResourceDescriptor{{
 		Name: DependencySource, Digest: evidence.SHA256(b.Source), MediaType: "application/x-tar",
@@ -49,6 +50,12 @@ func dependencies(b Build, n nodes) ([]evidence.ResourceDescriptor, error) {
 		URI:    packageurl.NewPackageURL("golang", "github.com/pavedpaths", "paths", t.Version, nil, "pathsdk/cmd/pathctl").ToString(),
 		Digest: evidence.SHA256(t.Digest),
 	})
+	for _, m := range b.Record.Platform {
+		if _, err := step.ParseDigest(string(m.Digest)); err != nil {
+			return nil, fmt.Errorf("run record: %s: %w", m.Name, err)
+		}
+		deps = append(deps, evidence.ResourceDescriptor{Name: m.Name, URI: m.URI, Digest: evidence.SHA256(m.Digest)})
+	}
 	modules, err := modules(b.Modules)
 	if err != nil {
 		return nil, err

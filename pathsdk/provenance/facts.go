@@ -42,6 +42,9 @@ const (
 	FactProducerIssuer = "producer.issuer"
 	// FactRun is the URL of the run on its platform.
 	FactRun = "run.uri"
+	// FactNode is what a build's containers shared with other builds, on a platform
+	// where that can differ: one of the Node constants.
+	FactNode = "build.node"
 )
 
 // The values of facts that decide a level.
@@ -69,6 +72,10 @@ const (
 
 	CachesPrivate = "private"
 	CachesShared  = "shared"
+
+	// NodeShared is a kernel with other builds on it, NodeSandbox none.
+	NodeShared  = "shared"
+	NodeSandbox = "sandbox"
 )
 
 // Fence is what a runner found out about the fence around user code.

@@ -123,6 +123,12 @@ func (t Trusted) needs() []need {
 			return t.separate(k)
 		}},
 		{3, "builds can't influence each other", func(_ evidence.ProvenanceV1, k known) (bool, string) {
+			if k[FactHost].Value == HostTekton {
+				// Pods are ephemeral, but those of other builds may share their kernel.
+				if holds, why := k.is(FactNode, "builds need a sandbox (a RuntimeClass) of their own", NodeSandbox); !holds {
+					return false, why
+				}
+			}
 			return k.is(FactEphemeral, "the environment must be made for one build and destroyed after it", "true")
 		}},
 		{3, "no cache is shared between builds", func(_ evidence.ProvenanceV1, k known) (bool, string) {

@@ -17,6 +17,7 @@ func hosted() []provenance.Fact {
 		{Name: provenance.FactHost, Value: provenance.HostTekton, How: "Kubernetes API"},
 		{Name: provenance.FactSource, Value: provenance.SourceControlPlane, How: "Kubernetes API"},
 		{Name: provenance.FactEphemeral, Value: "true", How: "a pod for each build"},
+		{Name: provenance.FactNode, Value: provenance.NodeSandbox, How: "a sandbox for each pod"},
 		{Name: provenance.FactCaches, Value: provenance.CachesPrivate, How: "no volume is shared"},
 		{Name: provenance.FactKeys, Value: provenance.KeysUnreachable, How: "signing has its own namespace"},
 		{Name: provenance.FactProducer, Value: producer, How: "Kubernetes API"},
@@ -85,10 +86,13 @@ func TestLevel(t *testing.T) {
 		{"keys unknown", without(provenance.FactKeys), 3, 2},
 		{"long-lived machine", changed(provenance.FactEphemeral, "false"), 3, 2},
 		{"ephemeral unknown", without(provenance.FactEphemeral), 3, 2},
+		{"a kernel with others", changed(provenance.FactNode, provenance.NodeShared), 3, 2},
+		{"kernel unknown", without(provenance.FactNode), 3, 2},
 		{"producer unknown", without(provenance.FactProducer), 3, 1},
 		{"issuer unknown", without(provenance.FactProducerIssuer), 3, 1},
 		{"another issuer", changed(provenance.FactProducerIssuer, "https://evil.example.com"), 3, 1},
 		{"GitHub's own machine", changed(provenance.FactHost, provenance.HostGitHub), 3, 3},
+		{"GitHub's own machine, kernel unknown", slices.DeleteFunc(changed(provenance.FactHost, provenance.HostGitHub), func(f provenance.Fact) bool { return f.Name == provenance.FactNode }), 3, 3},
 		{"somebody's machine in GitHub", changed(provenance.FactHost, provenance.HostGitHubOther), 3, 1},
 	}
 	for _, tt := range tests {

@@ -72,6 +72,9 @@ func Merge(records []Record) (Record, error) {
 // whoever broke out of a fence could write one. No platform vouches for what was
 // handed over; an attester asks the platform itself.
 func (r Record) CheckReported() error {
+	if len(r.Platform) > 0 {
+		return errors.New("the record says what its platform used: a record that was handed over can't vouch for that")
+	}
 	for _, f := range r.Facts {
 		more := false
 		switch f.Name {
@@ -79,7 +82,7 @@ func (r Record) CheckReported() error {
 			more = f.Value != HostWorkstation && f.Value != HostDagger
 		case FactSource:
 			more = f.Value != SourceRunner
-		case FactProducer, FactProducerIssuer, FactRun:
+		case FactProducer, FactProducerIssuer, FactRun, FactNode:
 			more = true
 		}
 		if more {

@@ -24,6 +24,7 @@ const (
 	BuilderWorkstation = "https://github.com/pavedpaths/paths/builders/workstation/v1"
 	BuilderDagger      = "https://github.com/pavedpaths/paths/builders/dagger/v1"
 	BuilderGitHub      = "https://github.com/pavedpaths/paths/builders/github/v1"
+	BuilderTekton      = "https://github.com/pavedpaths/paths/builders/tekton/v1"
 )
 
 // The names of resolved dependencies.
@@ -114,6 +115,8 @@ func builder(facts []Fact) string {
 			return BuilderDagger
 		case f.Value == HostGitHub || f.Value == HostGitHubOther:
 			return BuilderGitHub
+		case f.Value == HostTekton:
+			return BuilderTekton
 		}
 	}
 	return BuilderWorkstation

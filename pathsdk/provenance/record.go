@@ -27,6 +27,16 @@ type Record struct {
 	Facts []Fact `json:"facts"`
 	// Nodes in the order of the path.
 	Nodes []NodeRecord `json:"nodes"`
+	// Platform is what the platform used for the run besides; only an attester that has
+	// asked the platform writes it.
+	Platform []Material `json:"platform,omitempty"`
+}
+
+// Material is something that a platform used for a run, such as the image of a step.
+type Material struct {
+	Name   string      `json:"name"`
+	URI    string      `json:"uri"`
+	Digest step.Digest `json:"digest"`
 }
 
 // Tool is the pathctl that ran.

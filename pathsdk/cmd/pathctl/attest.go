@@ -39,6 +39,12 @@ type attestFlags struct {
 	signer                       signerFlags
 	noCache                      bool
 	eventsFD                     int
+	// observe and uid name the PipelineRun in which provenance is observed, and pipelines,
+	// podTemplate and sandboxes say which ones are trusted.
+	observe, uid           string
+	pipelines, podTemplate string
+	sandboxes              []string
+	pipelineRun            provenance.TektonRun
 	// builtHere is true if the process that built started this one: ship says so.
 	builtHere bool
 }
@@ -46,7 +52,7 @@ type attestFlags struct {
 func newAttest(a *app) *cobra.Command {
 	f := &attestFlags{overrides: map[string]*string{}}
 	cmd := &cobra.Command{
-		Use:   "attest {--from DIR... | --staging DIR --image DIGEST --claims DIGEST --run FILE} --to REF",
+		Use:   "attest {--from DIR... | --observe NAMESPACE/NAME | --staging DIR --image DIGEST --claims DIGEST --run FILE} --to REF",
 		Short: "Examine what a producer made, sign the evidence, and publish both",
 		Long: `Attest is the attester's process. It takes an image and the producer's claims by
 digest, makes SBOM and scan anew from the image's own bytes, observes provenance
@@ -54,6 +60,10 @@ in the run's record, signs each piece of evidence, and copies the image to its
 place with the evidence attached. It never runs code of the service.
 
 What only the producer could know, such as test results, is signed as reported.
+
+In a pod, --observe names a PipelineRun of Tekton's instead. Attest reads it from the
+cluster's API server, refuses it unless it is exactly what a trusted pipeline does,
+takes over what its results name, and provenance says what the cluster says.
 
 Evidence is published as Sigstore bundles that refer to the image. For verifiers
 that can't read those, --layout both writes cosign 2's tags as well: sha256-DIGEST.sig
@@ -67,6 +77,8 @@ Rekor v2. Who verifies an identity there goes by timestamps:
   pathctl attest --from ./fetch --from ./build --from ./publish --to registry.example.com/team/ --login \
       --signing-config signing_config.json --trusted-root trusted_root.json
   pathctl attest --from ./fetch --from ./build --from ./publish --to registry.example.com/team/ --layout both
+  pathctl attest --observe paths-build-orders/orders-x7k2p --observe-uid "$UID" --pipelines /trust/pipelines \
+      --to registry.example.com/team/orders:v1
   pathctl attest --staging ./staging --image sha256:… --claims sha256:… \
       --run .paths/run.json --to registry.example.com/team/orders:v1`,
 		Args: usageArgs(cobra.NoArgs),
@@ -74,12 +86,15 @@ Rekor v2. Who verifies an identity there goes by timestamps:
 			if err := f.check(); err != nil {
 				return err
 			}
-			res, err := a.attest(cmd.Context(), f, changed(cmd, f.overrides))
+			res, err := a.attest(cmd.Context(), f, a.changed(cmd, f.overrides))
 			if err != nil {
 				return err
 			}
 			return a.print(res, func(w io.Writer) {
 				fmt.Fprintf(w, "image  %s\n", res.Reference)
+				if res.Duplicate {
+					fmt.Fprintln(w, "another attempt at this run was first: its evidence is published; what this one signed stays in logs alone")
+				}
 				for _, e := range res.Evidence {
 					how := "signed"
 					if e.Cached {
@@ -99,6 +114,11 @@ Rekor v2. Who verifies an identity there goes by timestamps:
 	fl.StringVar(&f.record, "run", "", "the runner's record, in which provenance is observed")
 	fl.StringVar(&f.inputs, "inputs", "", "inputs of the path as JSON; those in the record when empty")
 	fl.StringVar(&f.to, "to", "", "where the image goes: HOST/REPO[:TAG] or oci:DIR[:TAG]; HOST/REPO/ adds the image's name")
+	fl.StringVar(&f.observe, "observe", "", "PipelineRun of Tekton's, NAMESPACE/NAME, in which provenance is observed: a pod asks its cluster")
+	fl.StringVar(&f.uid, "observe-uid", "", "UID of that PipelineRun")
+	fl.StringVar(&f.pipelines, "pipelines", "", "file with the bundles that are trusted to build, one REPOSITORY@DIGEST a line")
+	fl.StringVar(&f.podTemplate, "pod-template", "", "file with the pod template that the platform gives every run, as JSON")
+	fl.StringSliceVar(&f.sandboxes, "sandbox", nil, "RuntimeClasses in which builds share no kernel")
 	f.signer.add(cmd, attest.RoleAttester)
 	addLayout(cmd, &f.layout)
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, even if nothing has changed")
@@ -120,11 +140,21 @@ func (f *attestFlags) check() error {
 	single := map[string]string{"--staging": f.staging, "--image": f.image, "--claims": f.claims, "--run": f.record}
 	for _, flag := range slices.Sorted(maps.Keys(single)) {
 		switch v := single[flag]; {
+		case f.observe != "" && (v != "" || len(f.from) > 0):
+			return step.Usagef("--observe: what is handed over stands in the run's results; leave out --from and %s", flag)
 		case len(f.from) > 0 && v != "":
 			return step.Usagef("%s: --from has it in its records; leave one of them out", flag)
-		case len(f.from) == 0 && v == "":
+		case len(f.from) == 0 && f.observe == "" && v == "":
 			return step.Usagef("%s is missing: give what the producer handed over with --from, or --staging, --image, --claims and --run", flag)
 		}
+	}
+	for flag, v := range map[string]string{"--observe-uid": f.uid, "--pipelines": f.pipelines} {
+		if (f.observe == "") != (v == "") {
+			return step.Usagef("--observe, --observe-uid and --pipelines go together: %s is the odd one", flag)
+		}
+	}
+	if f.observe == "" && (f.podTemplate != "" || len(f.sandboxes) > 0) {
+		return step.Usagef("--pod-template and --sandbox are for --observe")
 	}
 	return nil
 }
@@ -164,6 +194,15 @@ func (a *app) attest(ctx context.Context, f *attestFlags, overrides map[string]s
 		return attested{}, err
 	}
 	defer r.Close()
+	if f.observe != "" {
+		res, done, err := a.takenUp(ctx, f, r)
+		if done || err != nil {
+			return res, err
+		}
+		if err := a.fromPipelineRun(ctx, f, r); err != nil {
+			return attested{}, err
+		}
+	}
 	if len(f.from) > 0 {
 		if err := f.fromHandovers(r); err != nil {
 			return attested{}, err
@@ -262,7 +301,7 @@ func (f *attestFlags) fromHandovers(r *run.Runner) error {
 
 // observeRun reads the record of the run, in which provenance is observed, and keeps
 // what it has checked for this run alone. If a ship built in this job of GitHub Actions,
-// it asks GitHub what job that is.
+// it asks GitHub what job that is; of a PipelineRun it asks the cluster.
 func (a *app) observeRun(ctx context.Context, f *attestFlags, r *run.Runner) error {
 	raw, err := bounded.ReadFile(f.record, provenance.MaxRecord)
 	if err != nil {
@@ -274,6 +313,14 @@ func (a *app) observeRun(ctx context.Context, f *attestFlags, r *run.Runner) err
 	}
 	if err := rec.CheckReported(); err != nil {
 		return step.Usagef("%s: %w", f.record, err)
+	}
+	if f.observe != "" {
+		if rec, err = f.observed(rec); err != nil {
+			return err
+		}
+		if raw, err = json.Marshal(rec); err != nil {
+			return err
+		}
 	}
 	// What GitHub says is about this job. Where the build was in another place, it is
 	// nothing about the build.
@@ -406,7 +453,7 @@ func (a *app) signAll(ctx context.Context, f *attestFlags, to oci.Locator, creat
 			return res, 0, err
 		}
 	}
-	p := publication{To: to.Place(), Tag: tagOf(to), Image: image, Created: created, Evidence: statements, Layout: f.layout}
+	p := publication{To: to.Place(), Tag: tagOf(to), Image: image, Created: created, Evidence: statements, Layout: f.layout, Run: f.uid}
 	res, fresh, err := a.publish(ctx, signer, p, dst)
 	named.Tag, named.Digest = "", image
 	res.Reference = named.String()

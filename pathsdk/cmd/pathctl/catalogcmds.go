@@ -209,7 +209,7 @@ func newPlan(a *app) *cobra.Command {
 			if len(args) > 0 {
 				src = args[0]
 			}
-			pl, err := a.resolve(src, path, changed(cmd, inputs))
+			pl, err := a.resolve(src, path, a.changed(cmd, inputs))
 			if err != nil {
 				return err
 			}

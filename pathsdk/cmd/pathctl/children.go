@@ -40,6 +40,9 @@ type attested struct {
 	Reference string         `json:"reference"`
 	Database  string         `json:"database"`
 	Evidence  []attestedItem `json:"evidence"`
+	// Duplicate is true if another attempt at the same run was first: what this one has
+	// signed stays in logs, and is published nowhere.
+	Duplicate bool `json:"duplicate,omitempty"`
 }
 
 type attestedItem struct {

@@ -37,7 +37,9 @@ type judge struct {
 	waivers   []policy.Waiver // nil: those in the provenance count
 	signer    *attest.Signer  // nil: no VSA is asked for
 	svr       bool            // an SVR is asked for, too
-	second    string          // where a second builder's image is; empty if none is asked for
+	// also is what a signer signs besides of an image that passed; nil for nothing.
+	also      func(examined) ([]step.Evidence, error)
+	second    string // where a second builder's image is; empty if none is asked for
 	transport http.RoundTripper
 	deep      bool
 }
@@ -223,6 +225,13 @@ func (j *judge) attachVerdict(ctx context.Context, e examined, v policy.Verdict)
 			return err
 		}
 		signed = append(signed, step.Evidence{Type: evidence.SVR.URI, Predicate: svr})
+	}
+	if j.also != nil && v.Passed {
+		more, err := j.also(e)
+		if err != nil {
+			return err
+		}
+		signed = append(signed, more...)
 	}
 	for _, s := range signed {
 		if slices.ContainsFunc(e.found, func(f attest.Found) bool {

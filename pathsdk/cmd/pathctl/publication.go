@@ -35,6 +35,9 @@ type publication struct {
 	Evidence []statement
 	// Layout is one of the layouts: how the evidence hangs on the image.
 	Layout string
+	// Run is the UID of the PipelineRun that it is about, of which there is one
+	// publication, whoever attests it how often; empty for others.
+	Run string `json:",omitempty"`
 }
 
 // signature is a bundle, and the file in which it is remembered.
@@ -94,6 +97,21 @@ func (a *app) publish(ctx context.Context, signer *attest.Signer, p publication,
 			err = fmt.Errorf("%w\n  fix: pathctl attest resume", err)
 		}
 		return res, 0, err
+	}
+	if p.Run != "" {
+		theirs, first, err := a.intend(ctx, signer, p, signatures, dst)
+		if err != nil {
+			return res, 0, fmt.Errorf("write down what is to be published: %w", err)
+		}
+		if !first {
+			// What was signed here stays in the log, and is published nowhere.
+			if p, res.Duplicate = theirs, true; p.Image == "" {
+				return res, 0, errors.New("the earlier attempt's intent names no image")
+			}
+			if signatures, err = a.signEvidence(ctx, signer, p.Evidence); err != nil {
+				return res, 0, err
+			}
+		}
 	}
 	fresh, err := attachAll(ctx, p, signatures, dst, &res)
 	if err != nil {
@@ -226,8 +244,7 @@ func each(ctx context.Context, statements []statement, do func(context.Context, 
 // other. It is kept before it goes to any log, so that a log that fails, or this
 // process, costs no second signature.
 func (a *app) sign(ctx context.Context, signer *attest.Signer, text []byte, by func(context.Context, *attest.Signer, []byte) ([]byte, error)) (signature, error) {
-	sum := sha256.Sum256(append([]byte(signer.ID()+"\n"), text...))
-	s := signature{file: filepath.Join(a.attesterFolder("bundles"), hex.EncodeToString(sum[:])+".json")}
+	s := a.remembered(signer, text)
 	var err error
 	if s.bundle, err = bounded.ReadFile(s.file, attest.MaxBundle); err == nil && signer.Made(s.bundle, text) {
 		s.known = true
@@ -240,6 +257,12 @@ func (a *app) sign(ctx context.Context, signer *attest.Signer, text []byte, by f
 	}
 	forget(filepath.Dir(s.file), keepBundles)
 	return s, s.keep()
+}
+
+// remembered is where the signature of a text by this signer is kept.
+func (a *app) remembered(signer *attest.Signer, text []byte) signature {
+	sum := sha256.Sum256(append([]byte(signer.ID()+"\n"), text...))
+	return signature{file: filepath.Join(a.attesterFolder("bundles"), hex.EncodeToString(sum[:])+".json")}
 }
 
 func (s *signature) keep() error {

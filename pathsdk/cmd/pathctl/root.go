@@ -54,8 +54,8 @@ The SLSA level of an image is computed from observed facts, never claimed.`,
 			root.AddCommand(c)
 		}
 	}
-	add(groupMain, newShip(a), newInit(a), newDoctor(a), newPlan(a), newStep(a), newZone(a))
-	add(groupTrust, newAttest(a), newVerify(a), newWaiver(a), newEvidence(a), newReport(a), newKey(a), newRegistry(a), newVulnDB(a), newPolicy(a))
+	add(groupMain, newShip(a), newInit(a), newDoctor(a), newPlan(a), newStep(a), newZone(a), newHandover(a))
+	add(groupTrust, newAttest(a), newVerify(a), newPromote(a), newWaiver(a), newEvidence(a), newReport(a), newKey(a), newRegistry(a), newVulnDB(a), newPolicy(a))
 	add(groupLearn, newExplain(a), newSteps(a), newPaths(a), newVersion(a))
 	root.AddCommand(newGen(a))
 	return root

@@ -9,7 +9,8 @@ import (
 )
 
 // TestScript runs the command lines in testdata/script as users would. Each
-// script has a home and a database of its own: $PATHS_HOME and $VULNDB.
+// script has a home and a database of its own: $PATHS_HOME and $VULNDB. "remember NAME
+// FILE" sets a variable to what a file holds.
 func TestScript(t *testing.T) {
 	db := smallDB(t)
 	repo, err := filepath.Abs("../../..")
@@ -18,6 +19,9 @@ func TestScript(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"remember": func(ts *testscript.TestScript, _ bool, args []string) { ts.Setenv(args[0], ts.ReadFile(args[1])) },
+		},
 		Setup: func(e *testscript.Env) error {
 			home := filepath.Join(e.WorkDir, "home")
 			shareTools(t, home)

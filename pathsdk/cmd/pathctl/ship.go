@@ -58,7 +58,7 @@ a registry with --to. Running ship again does only what has changed.`,
 			if len(args) > 0 {
 				src = args[0]
 			}
-			return a.ship(cmd.Context(), src, f, changed(cmd, f.inputs))
+			return a.ship(cmd.Context(), src, f, a.changed(cmd, f.inputs))
 		},
 	}
 	fl := cmd.Flags()
@@ -90,10 +90,10 @@ func addInputs(cmd *cobra.Command, into map[string]*string, only ...func(step.Fi
 }
 
 // changed returns the inputs that were given as flags.
-func changed(cmd *cobra.Command, inputs map[string]*string) map[string]string {
+func (a *app) changed(cmd *cobra.Command, inputs map[string]*string) map[string]string {
 	given := map[string]string{}
 	for name, v := range inputs {
-		if cmd.Flags().Changed(step.Flag(name)) {
+		if cmd.Flags().Changed(step.Flag(name)) && (*v != "" || !a.host.Tekton) {
 			given[name] = *v
 		}
 	}

@@ -40,7 +40,7 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 			in := map[string]json.RawMessage{}
 			for _, f := range spec.Inputs {
 				flag := flagName(f)
-				if !cmd.Flags().Changed(flag) {
+				if !cmd.Flags().Changed(flag) || a.host.Tekton && *values[f.Name] == "" {
 					continue
 				}
 				v, err := step.Parse(f, *values[f.Name])

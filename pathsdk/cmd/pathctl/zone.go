@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,15 +25,17 @@ import (
 
 // zoneFlags are the flags of zone: a producer's, so none of them names a key.
 type zoneFlags struct {
-	path    string
-	from    []string
-	only    []string
-	skip    []string
-	out     string
-	jobs    int
-	timeout time.Duration
-	source  host.Source
-	inputs  map[string]*string
+	path string
+	from []string
+	only []string
+	skip []string
+	out  string
+	// digestFile is where the image's digest goes as well.
+	digestFile string
+	jobs       int
+	timeout    time.Duration
+	source     host.Source
+	inputs     map[string]*string
 }
 
 func newZone(a *app) *cobra.Command {
@@ -62,7 +65,7 @@ first zone reads the source and paths.yaml; later ones know both from the record
 			if !slices.Contains(zones, args[0]) {
 				return step.Usagef("zone %.40q is not the producer's: give one of %s", args[0], strings.Join(zones, ", "))
 			}
-			return a.zone(cmd.Context(), step.Zone(args[0]), args[1:], f, changed(cmd, f.inputs))
+			return a.zone(cmd.Context(), step.Zone(args[0]), args[1:], f, a.changed(cmd, f.inputs))
 		},
 	}
 	fl := cmd.Flags()
@@ -71,6 +74,7 @@ first zone reads the source and paths.yaml; later ones know both from the record
 	fl.StringSliceVar(&f.only, "only", nil, "run these nodes of the zone alone")
 	fl.StringSliceVar(&f.skip, "skip", nil, "leave out these nodes of the zone; another container runs them")
 	fl.StringVar(&f.out, "out", "", "new folder to hand over what this zone made")
+	fl.StringVar(&f.digestFile, "digest-file", "", "file to write the image's digest to as well, without a line's end; of the zones that have an image")
 	fl.IntVar(&f.jobs, "jobs", 0, "how many steps run at once; one for each processor when 0")
 	fl.DurationVar(&f.timeout, "timeout", time.Hour, "time limit of the whole zone")
 	fl.StringVar(&f.source.Revision, "revision", "", "commit of the source; what git says when empty")
@@ -145,12 +149,31 @@ func (a *app) zone(ctx context.Context, zone step.Zone, args []string, f *zoneFl
 	if err := r.HandOver(f.out, rec); err != nil {
 		return fmt.Errorf("hand over: %w", err)
 	}
+	if f.digestFile != "" {
+		image, err := imageOf(rec, seeds)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(f.digestFile, []byte(image), 0o644); err != nil {
+			return fmt.Errorf("--digest-file: %w", err)
+		}
+	}
 	show.close()
 	return a.print(rec, func(w io.Writer) {
 		for _, n := range nodes {
 			fmt.Fprintf(w, "%-10s %s %s\n", n.ID, n.Subject.Name, n.Subject.Digest)
 		}
 	})
+}
+
+// imageOf is the image that the zones have made so far.
+func imageOf(rec provenance.Record, seeds map[string]provenance.NodeRecord) (step.Digest, error) {
+	for _, n := range slices.Concat(rec.Nodes, slices.Collect(maps.Values(seeds))) {
+		if n.Step == "build" {
+			return n.Subject.Digest, nil
+		}
+	}
+	return "", step.Usagef("--digest-file: no zone has made an image yet")
 }
 
 // chosen are the nodes of a path that --only and --skip leave.

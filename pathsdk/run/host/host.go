@@ -37,6 +37,8 @@ type Host struct {
 	Login bool
 	// GitHub is where identity tokens come from in a job of GitHub Actions.
 	GitHub GitHub
+	// Kubernetes is the API server of the cluster that this is a pod of.
+	Kubernetes Kubernetes
 	// Terminal is true if progress may be drawn, Color if it may be coloured.
 	Terminal bool
 	Color    bool
@@ -48,6 +50,9 @@ type Host struct {
 	// Dagger is true in the containers of our Dagger modules (PATHS_HOST=dagger).
 	// It changes what provenance calls the builder, and raises no level.
 	Dagger bool
+	// Tekton is true in the steps of our Tasks (PATHS_HOST=tekton), which can't leave a
+	// flag out: there an empty one counts as not given.
+	Tekton bool
 	// Connect says which address really answers for a registry's HOST:PORT, such
 	// as that of a tunnel: PATHS_CONNECT, HOST:PORT=HOST:PORT joined by commas.
 	Connect map[string]string
@@ -76,6 +81,8 @@ func CLI() (Host, error) {
 		IdentityTokenFile: os.Getenv("PATHS_IDENTITY_TOKEN_FILE"),
 		GitHub:            GitHub{URL: os.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), Token: os.Getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")},
 
+		Kubernetes: inCluster(),
+
 		OTLPEndpoint:    first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
 		Traceparent:     os.Getenv("TRACEPARENT"),
 		Tracestate:      os.Getenv("TRACESTATE"),
@@ -87,8 +94,10 @@ func CLI() (Host, error) {
 	case "":
 	case provenance.HostDagger:
 		h.Dagger = true
+	case provenance.HostTekton:
+		h.Tekton = true
 	default:
-		return Host{}, fmt.Errorf("PATHS_HOST is %.40q: unset it, or set it to %s", v, provenance.HostDagger)
+		return Host{}, fmt.Errorf("PATHS_HOST is %.40q: unset it, or set it to %s or %s", v, provenance.HostDagger, provenance.HostTekton)
 	}
 	switch v := os.Getenv("PATHS_LOGIN"); v {
 	case "":

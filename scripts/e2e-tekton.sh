@@ -1,0 +1,31 @@
+#!/bin/sh
+# Runs the end-to-end tests of Tekton: a Kubernetes with Tekton and a Sigstore are started,
+# the controller and our Tasks are installed, and runs of tenants, honest and hostile, are
+# attested or refused. All are real, and built from their Go modules once for each version.
+# It needs root on Debian or its like. E2E chooses tests by a regular expression. What was
+# started is stopped, unless KEEP is set.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+unset PATHS_KUBECONFIG PATHS_CLUSTER_ISSUER PATHS_CLUSTER_CA
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
+# Folders of its own: the tests stop what is in them.
+PATHS_CLUSTER=$root/.bench/cluster
+PATHS_SIGSTORE=$root/.bench/sigstore
+export PATHS_CLUSTER PATHS_SIGSTORE
+stop() {
+	"$root/scripts/cluster.sh" down
+	"$root/scripts/sigstore.sh" down
+}
+[ -n "${KEEP:-}" ] || trap stop EXIT
+trap 'exit 130' INT TERM
+
+go build -ldflags='-s -w' -o bin/pathctl ./pathsdk/cmd/pathctl
+go build -ldflags='-s -w' -o bin/paths-controller ./tekton/controller/cmd/paths-controller
+exports=$(scripts/cluster.sh up)
+eval "$exports"
+scripts/sigstore.sh down # it asks the cluster for its keys, and those may be others now
+exports=$(scripts/sigstore.sh up)
+eval "$exports"
+export PATHS_CLUSTER_TOOL="$root/bin/cluster" PATHS_TOOL="$root/bin/pathctl" PATHS_CONTROLLER="$root/bin/paths-controller"
+go test -vet=off -tags e2e -timeout 60m -count=1 -run "${E2E:-^TestTekton}" -v ./tekton/ ${TESTFLAGS:-}

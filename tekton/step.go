@@ -1,0 +1,165 @@
+package tekton
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	pipeline "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
+	"github.com/tektoncd/pipeline/pkg/apis/pipeline/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pavedpaths/paths/pathsdk/step"
+)
+
+// pathctl is where every image has it.
+const pathctl = "/usr/local/bin/pathctl"
+
+// stepAction is a step of the catalog to be put into somebody's own Task: folders,
+// files and secrets are places in its pod.
+func stepAction(s step.Spec, set Settings) *v1beta1.StepAction {
+	a := &v1beta1.StepAction{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1beta1.SchemeGroupVersion.String(), Kind: "StepAction"},
+		ObjectMeta: meta(s.Name, title(s.Name)+" (Paved Paths)", string(s.Zone)),
+	}
+	a.Annotations[stepVersion] = s.Version
+	spec := v1beta1.StepActionSpec{
+		Description:     describe(s),
+		Image:           set.image(s.Zone),
+		Command:         []string{pathctl},
+		Args:            []string{"step", s.Name, "--out=$(params.out)", "--record=$(params.out)/record.json"},
+		SecurityContext: restricted(),
+		// What a step mounts in any Task, and may write to.
+		Env: environment("/tekton/home/paths", "/tekton/home"),
+		Params: pipeline.ParamSpecs{text("out", "new folder for what the step makes, with its record and unsigned evidence in record.json",
+			"/workspace/"+s.Name)},
+	}
+	for _, f := range s.Inputs {
+		if f.Kind == step.KindSecret {
+			spec.Params = append(spec.Params, text(f.Name+"-volume", "volume of the Task with the key "+f.Name+": "+f.Help))
+			spec.VolumeMounts = append(spec.VolumeMounts, corev1.VolumeMount{Name: "$(params." + f.Name + "-volume)", MountPath: secretFolder(f), ReadOnly: true})
+			spec.Args = append(spec.Args, secretFlag(f))
+			continue
+		}
+		spec.Params = append(spec.Params, param(f))
+		spec.Args = append(spec.Args, flag(f, "$(params."+f.Name+")"))
+	}
+	a.Spec = spec
+	return a
+}
+
+// stepTask is a step of the catalog as a Task by itself. Its folders and files come
+// and go as artifacts of a registry, by digest.
+func stepTask(s step.Spec, set Settings) *pipeline.Task {
+	t := task(s.Name, title(s.Name)+" (Paved Paths)", string(s.Zone), describe(s)+
+		" Folders and files come as artifacts by digest, and what the step makes leaves as one, in a folder called "+s.Name+".")
+	t.Annotations[stepVersion] = s.Version
+	args := []string{"step", s.Name, "--out=/out/" + s.Name, "--record=/out/" + s.Name + "/record.json"}
+	mounts := []corev1.VolumeMount{read("in", "/in"), write("out", "/out")}
+	t.Spec.Volumes = []corev1.Volume{emptyDir("in"), emptyDir("out"), credentials("registry")}
+	for _, f := range s.Inputs {
+		switch {
+		case f.Kind == step.KindSecret:
+			name := "secret-" + step.Flag(f.Name)
+			t.Spec.Volumes = append(t.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+				Secret: &corev1.SecretVolumeSource{SecretName: s.Name + "-" + step.Flag(f.Name), DefaultMode: new(int32(0o444))},
+			}})
+			mounts = append(mounts, read(name, secretFolder(f)))
+			args = append(args, secretFlag(f))
+		case f.Kind != step.KindDir && f.Kind != step.KindFile:
+			t.Spec.Params = append(t.Spec.Params, param(f))
+			args = append(args, flag(f, "$(params."+f.Name+")"))
+		case f.Required:
+			t.Spec.Params = append(t.Spec.Params,
+				text(f.Name, f.Help+"; the artifact that holds it, REPOSITORY@DIGEST"),
+				text(f.Name+"-path", "where "+f.Name+" is in its artifact, such as "+s.Name+"/"+f.Name))
+			t.Spec.Steps = append(t.Spec.Steps, run(set.Tool, pipeline.Step{
+				Name: "take-" + strings.ToLower(step.Flag(f.Name)),
+				// The end of flags: a parameter can't become one.
+				Args:         []string{"handover", "pull", "--out=/in/" + f.Name, "--", "$(params." + f.Name + ")"},
+				VolumeMounts: []corev1.VolumeMount{write("in", "/in"), read("registry", registryFolder)},
+				Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
+			}, small(), 20*time.Minute))
+			args = append(args, flag(f, "/in/"+f.Name+"/$(params."+f.Name+"-path)"))
+		}
+		// A folder that is optional is left out: nothing can be taken over by chance.
+	}
+	t.Spec.Params = append(t.Spec.Params, text("to", "repository for what the step makes, HOST/NAME"))
+	t.Spec.Results = []pipeline.TaskResult{{
+		Name: "artifact", Type: pipeline.ResultsTypeString, Description: "what the step made, REPOSITORY@DIGEST",
+		Value: pipeline.NewStructuredValues("$(steps.hand.results.artifact)"),
+	}}
+	size := small()
+	if s.Zone == step.ZoneBuild {
+		size = large()
+	}
+	t.Spec.Steps = append(t.Spec.Steps,
+		run(set.image(s.Zone), pipeline.Step{Name: "run", Args: args, VolumeMounts: mounts}, size, time.Hour),
+		run(set.Tool, pipeline.Step{
+			Name:         StepHand,
+			Args:         []string{"handover", "push", "/out/" + s.Name, "--to=$(params.to)", "--digest-file=$(step.results.artifact.path)"},
+			VolumeMounts: []corev1.VolumeMount{read("out", "/out"), read("registry", registryFolder)},
+			Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
+			Results:      []pipeline.StepResult{{Name: "artifact", Type: pipeline.ResultsTypeString, Description: "what the step made, REPOSITORY@DIGEST"}},
+		}, small(), 20*time.Minute))
+	own(&t.Spec)
+	return t
+}
+
+// image is the image for a zone: only where a service is fetched or compiled are
+// there a compiler and a shell.
+func (s Settings) image(z step.Zone) string {
+	if z == step.ZoneFetch || z == step.ZoneBuild {
+		return s.Go
+	}
+	return s.Tool
+}
+
+// param is an input as a parameter. All are text, lists joined by commas, as flags
+// take them: a flag is one argument whatever the text is, while the elements of an
+// array would each be an argument, and so could be flags themselves.
+func param(f step.Field) pipeline.ParamSpec {
+	help := f.Help
+	switch f.Kind {
+	case step.KindStrings:
+		help += "; joined by commas"
+	case step.KindBool:
+		help += "; true or false"
+	}
+	// Tekton's own enum is behind a feature flag; pathctl checks the value.
+	if len(f.Enum) > 0 {
+		help += "; one of " + strings.Join(f.Enum, ", ")
+	}
+	if f.Deprecated != "" {
+		help += "; deprecated: " + f.Deprecated
+	}
+	if f.Required {
+		return text(f.Name, help)
+	}
+	return text(f.Name, help, f.Default)
+}
+
+func text(name, help string, def ...string) pipeline.ParamSpec {
+	p := pipeline.ParamSpec{Name: name, Type: pipeline.ParamTypeString, Description: help}
+	if len(def) > 0 {
+		p.Default = pipeline.NewStructuredValues(def[0])
+	}
+	return p
+}
+
+func flag(f step.Field, value string) string { return "--" + step.Flag(f.Name) + "=" + value }
+
+func secretFolder(f step.Field) string { return "/run/secrets/" + step.Flag(f.Name) }
+
+// secretFlag names the file; what is in it is in no argument.
+func secretFlag(f step.Field) string {
+	return fmt.Sprintf("--%s-file=%s/%s", step.Flag(f.Name), secretFolder(f), f.Name)
+}
+
+func describe(s step.Spec) string {
+	if s.Proves == "" {
+		return s.Summary
+	}
+	return s.Summary + " Proves: " + s.Proves
+}
