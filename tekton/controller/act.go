@@ -24,7 +24,7 @@ func (c *Controller) reconcile(ctx context.Context, key string) (time.Duration, 
 	}
 	u := c.get(namespace, key)
 	if u == nil {
-		c.slots.leave(key)
+		c.leave(key)
 		return 0, nil
 	}
 	r := readRun(u)
@@ -39,7 +39,7 @@ func (c *Controller) reconcile(ctx context.Context, key string) (time.Duration, 
 		return 0, err
 	}
 	if act.do != start {
-		c.slots.leave(key)
+		c.leave(key)
 	}
 	switch act.do {
 	case hold:
@@ -180,21 +180,30 @@ func (c *Controller) collect(ctx context.Context) {
 // needed reports whether the run of a TaskRun is not settled, or not known yet.
 func (c *Controller) needed(t try) bool {
 	c.mu.Lock()
-	_, watched := c.builds[t.runNamespace]
+	b, watched := c.builds[t.runNamespace]
 	c.mu.Unlock()
-	if watched && c.runsOf(t.runNamespace) == nil {
+	if watched && !b.runs.HasSynced() {
 		return true
 	}
 	u := c.get(t.runNamespace, t.runNamespace+"/"+t.runName)
 	return u != nil && string(u.GetUID()) == t.uid && readRun(u).held
 }
 
+// leave takes a run out of the line for signers.
+func (c *Controller) leave(key string) {
+	if c.slots.leave(key) {
+		c.wake()
+	}
+}
+
 func (c *Controller) get(namespace, key string) *unstructured.Unstructured {
-	store := c.runsOf(namespace)
-	if store == nil {
+	c.mu.Lock()
+	b, watched := c.builds[namespace]
+	c.mu.Unlock()
+	if !watched {
 		return nil
 	}
-	o, _, _ := store.GetByKey(key)
+	o, _, _ := b.runs.GetStore().GetByKey(key)
 	u, _ := o.(*unstructured.Unstructured)
 	return u
 }
@@ -211,5 +220,3 @@ func (c *Controller) triesOf(uid string) []try {
 	}
 	return tries
 }
-
-func isConflict(err error) bool { return apierrors.IsConflict(err) }

@@ -33,7 +33,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Destination, "destination", "", "`prefix` of the repositories below which a run's parameter image must lie, where image and evidence go; {tenant} in it is replaced by the tenant's name")
 	fs.BoolVar(&c.Verify, "verify", true, "start the verifier after the attester")
 	fs.IntVar(&c.Signers, "signers", 8, "signing TaskRuns that run at once, of all tenants")
-	fs.DurationVar(&c.Timeout, "signer-timeout", 10*time.Minute, "time for one signing TaskRun")
+	fs.DurationVar(&c.Timeout, "signer-timeout", 30*time.Minute, "time for one signing TaskRun")
 	fs.DurationVar(&c.RetryBase, "retry-base", 15*time.Second, "wait before the second attempt to sign; doubled before each later one")
 	fs.DurationVar(&c.RetryMax, "retry-max", 10*time.Minute, "longest wait between two attempts")
 	fs.DurationVar(&c.RetryWindow, "retry-window", time.Hour, "time since the first attempt after which no other begins")

@@ -10,12 +10,15 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -71,7 +74,7 @@ func New(client dynamic.Interface, log *slog.Logger, reg prometheus.Registerer, 
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](
 			cfg.ErrorBackoff, cfg.ErrorBackoffMax)),
 	}
-	c.metrics = newMetrics(reg, c.slots.waits, c.slots.runs, c.queue.Len)
+	c.metrics = newMetrics(reg, c.slots.waits, c.slots.runs, c.queue.Len, c.unread)
 	signing := dynamicinformer.NewFilteredDynamicInformer(client, taskRuns, SigningNamespace, 0,
 		cache.Indexers{byRun: indexByRun}, func(o *metav1.ListOptions) { o.LabelSelector = runUIDLabel })
 	c.taskRuns = signing.Informer()
@@ -123,25 +126,30 @@ func (c *Controller) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.synced = true
 	c.mu.Unlock()
-	c.log.Info("controller runs", "signers", c.cfg.Signers, "retention", c.cfg.Retention)
+	c.log.Info("controller runs", "signers", c.cfg.Signers, "retention", c.cfg.Retention.String())
 	<-ctx.Done()
 	c.queue.ShutDown()
 	return nil
 }
 
-// Ready reports whether the controller knows the cluster's state.
+// Ready reports whether the controller knows what was tried, and which namespaces there
+// are. A namespace that can't be read must not make the others wait: unread counts those.
 func (c *Controller) Ready() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.synced {
-		return false
-	}
+	return c.synced
+}
+
+func (c *Controller) unread() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
 	for _, b := range c.builds {
 		if !b.runs.HasSynced() {
-			return false
+			n++
 		}
 	}
-	return true
+	return n
 }
 
 // listen prepares an informer: what nobody reads is not kept, and a watch that fails says
@@ -151,7 +159,10 @@ func (c *Controller) listen(in cache.SharedIndexInformer, what string, h cache.R
 		return fmt.Errorf("watch %s: %w", what, err)
 	}
 	if err := in.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
-		if ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case errors.Is(err, io.EOF), apierrors.IsResourceExpired(err), apierrors.IsGone(err): // as watches end
+		default:
 			c.log.Warn("a watch ended; it is tried again: if that does not help, check the RBAC in deploy.yaml", "watch", what, "error", clean(err.Error(), maxMessage))
 		}
 	}); err != nil {
@@ -257,7 +268,7 @@ func (c *Controller) next(ctx context.Context) bool {
 	case ctx.Err() != nil:
 	case err != nil:
 		// A conflict means that the run has changed meanwhile: not worth a line.
-		if !isConflict(err) {
+		if !apierrors.IsConflict(err) {
 			c.log.Error("run is tried again", "run", key, "error", clean(err.Error(), maxMessage))
 		}
 		c.queue.AddRateLimited(key)
@@ -268,16 +279,6 @@ func (c *Controller) next(ctx context.Context) bool {
 		}
 	}
 	return true
-}
-
-// runsOf returns the watched runs of a namespace, nil if it is not watched or not known yet.
-func (c *Controller) runsOf(namespace string) cache.Store {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if b, ok := c.builds[namespace]; ok && b.runs.HasSynced() {
-		return b.runs.GetStore()
-	}
-	return nil
 }
 
 // slim drops what no decision reads, so that memory follows the number of runs and not

@@ -71,7 +71,7 @@ func TestShip(t *testing.T) {
 
 	u := a.task("sign-" + testUID + "-0")
 	wantSpec := map[string]any{
-		"serviceAccountName": "attester", "timeout": "10m0s", "taskRef": map[string]any{"kind": "Task", "name": "attest"},
+		"serviceAccountName": "attester", "timeout": "30m0s", "taskRef": map[string]any{"kind": "Task", "name": "attest"},
 		"params": []any{
 			param("run-namespace", ns), param("run-name", "r"), param("run-uid", testUID),
 			param("handover", "registry.example/staging/a@"+testDigest), param("image-digest", testDigest),

@@ -15,7 +15,7 @@ const (
 
 func testConfig() Config {
 	return Config{
-		Destination: "registry.example/evidence/{tenant}", Verify: true, Signers: 8, Timeout: 10 * time.Minute,
+		Destination: "registry.example/evidence/{tenant}", Verify: true, Signers: 8, Timeout: 30 * time.Minute,
 		RetryBase: 15 * time.Second, RetryMax: 10 * time.Minute, RetryWindow: time.Hour, Retention: 24 * time.Hour,
 		CollectEvery: time.Hour, Workers: 4, ErrorBackoff: time.Millisecond, ErrorBackoffMax: 20 * time.Millisecond,
 	}

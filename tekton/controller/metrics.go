@@ -13,7 +13,7 @@ type metrics struct {
 	latency prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer, waiting, running, queued func() int) *metrics {
+func newMetrics(reg prometheus.Registerer, waiting, running, queued, unread func() int) *metrics {
 	m := &metrics{
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "paths_controller_runs_total", Help: "Runs that are settled, by what became of them.",
@@ -32,7 +32,8 @@ func newMetrics(reg prometheus.Registerer, waiting, running, queued func() int) 
 	reg.MustRegister(m.runs, m.retried, m.latency,
 		gauge("paths_controller_waiting_runs", "Runs that wait for a signer's slot.", waiting),
 		gauge("paths_controller_running_signers", "Signing TaskRuns that run.", running),
-		gauge("paths_controller_queue_length", "Runs to look at.", queued))
+		gauge("paths_controller_queue_length", "Runs to look at.", queued),
+		gauge("paths_controller_unread_namespaces", "Build namespaces whose runs are not known: yet, or for want of a RoleBinding.", unread))
 	for _, o := range []string{signed, refused, gaveUp, failed, released} {
 		m.runs.WithLabelValues(o)
 	}

@@ -68,11 +68,13 @@ func (s *slots) free(name string) {
 	delete(s.running, name)
 }
 
-// leave takes a run out of the line.
-func (s *slots) leave(key string) {
+// leave takes a run out of the line, and reports whether it was in it.
+func (s *slots) leave(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, was := s.waiting[key]
 	delete(s.waiting, key)
+	return was
 }
 
 // next lists the runs whose turn it is.

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	pipeline "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
@@ -172,6 +174,27 @@ func TestConfig(t *testing.T) {
 		err := c.Check()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: got %v, want %q", args, err, want)
+		}
+	}
+}
+
+// TestValid asks Tekton whether it would take the TaskRuns.
+func TestValid(t *testing.T) {
+	cfg := testConfig()
+	for _, cfg.TaskBundle = range []string{"", testBundle} {
+		b, err := cfg.taskRun(signing, run{namespace: ns, name: "r", uid: testUID}, 0).MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tr pipeline.TaskRun
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&tr); err != nil {
+			t.Fatal(err)
+		}
+		tr.SetDefaults(t.Context())
+		if err := tr.Validate(t.Context()); err != nil {
+			t.Error(err)
 		}
 	}
 }

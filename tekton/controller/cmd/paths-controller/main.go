@@ -154,7 +154,9 @@ func lead(ctx context.Context, o *options, kube *rest.Config, log *slog.Logger, 
 					cancel(ran)
 				}
 			},
-			OnStoppedLeading: func() { cancel(errors.New("the lead is lost: another replica goes on")) },
+			OnStoppedLeading: func() {
+				cancel(errors.New("the lead is lost: another replica has it, or the API server was out of reach; this one must start anew"))
+			},
 		},
 	})
 	if err != nil {
