@@ -75,6 +75,10 @@ func admission() []any {
 		policy("paths-build-runs", "tekton.dev", "pipelineruns", "build", runRules()),
 		policy("paths-signing-runs", "tekton.dev", "taskruns", "signing", signerRules()),
 	} {
+		// A run may be let go, and a bundle that is trusted no longer must not keep it.
+		p.Spec.MatchConditions = []admissionregistration.MatchCondition{{
+			Name: "new-or-changed", Expression: "request.operation == 'CREATE' || object.spec != oldObject.spec",
+		}}
 		p.Spec.ParamKind = &admissionregistration.ParamKind{APIVersion: "v1", Kind: "ConfigMap"}
 		bound := binding(p)
 		bound.Spec.ParamRef = &admissionregistration.ParamRef{

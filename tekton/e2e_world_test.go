@@ -85,7 +85,7 @@ func newWorld(t *testing.T) *world {
 	w.serveGit(t)
 
 	// The bundle is pushed by this machine's name of the registry, and named by the pods'.
-	gen := exec.Command("go", "run", "./gen", "--tool", tool, "--go", golang, "--plain-git", "--out", filepath.Join(dir, "tekton"), "--push", w.registryHost+"/paths/tekton")
+	gen := exec.Command("go", "run", "./gen", "--tool", tool, "--go", golang, "--plain-git", "--vuln-db", w.registry+"/paths/trivy-db:2", "--out", filepath.Join(dir, "tekton"), "--push", w.registryHost+"/paths/tekton")
 	var stderr bytes.Buffer
 	gen.Stderr = &stderr
 	out, err := gen.Output()

@@ -209,6 +209,9 @@ func TestResultsAreSmall(t *testing.T) {
 	}
 	for name, spec := range specs(t) {
 		for _, r := range spec.Results {
+			if len(spec.Steps) == 1 && r.Name == tekton.ResultRefusal {
+				continue // of at most 1024 bytes, and there is no other step to write it
+			}
 			if r.Type != pipeline.ResultsTypeString || r.Value == nil || !strings.HasPrefix(r.Value.StringVal, "$(steps.") {
 				t.Errorf("%s: result %s is not one step's own", name, r.Name)
 			}

@@ -19,6 +19,9 @@ type Settings struct {
 	// Go is the image with Go, git and a shell, and pathctl in /usr/local/bin. By
 	// digest.
 	Go string
+	// VulnDB is where the attester takes the vulnerability database from, as pathctl's
+	// --vuln-db; the catalog's default when empty.
+	VulnDB string
 	// PlainGit lets the source come by http:// as well: for a git server on a test
 	// cluster. A commit fixes the source either way.
 	PlainGit bool

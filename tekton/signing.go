@@ -43,7 +43,11 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 		for _, f := range p.Inputs {
 			if f.Local && !seen[f.Name] {
 				seen[f.Name] = true
-				t.Spec.Params = append(t.Spec.Params, param(f))
+				in := param(f)
+				if set.VulnDB != "" && f.Name == "vulnDB" {
+					in.Default = pipeline.NewStructuredValues(set.VulnDB)
+				}
+				t.Spec.Params = append(t.Spec.Params, in)
 				args = append(args, flag(f, "$(params."+f.Name+")"))
 			}
 		}
@@ -60,6 +64,7 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 			read("trust", trustFolder), read("identity", identityFolder), read("kubernetes", kubernetesFolder), read("registry", registryFolder),
 		},
 	}, requests("200m", "1Gi"), 30*time.Minute)}
+	refuses(t)
 	own(&t.Spec)
 	return t
 }
@@ -102,8 +107,17 @@ func judge(t *pipeline.Task, set Settings, place string, flags []string) *pipeli
 		Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
 		VolumeMounts: []corev1.VolumeMount{read("trust", trustFolder), read("identity", identityFolder), read("registry", registryFolder)},
 	}, small(), 10*time.Minute)}
+	refuses(t)
 	own(&t.Spec)
 	return t
+}
+
+// refuses lets a Task of one step say why it refuses, which its log tells nobody who may
+// not read the signing namespace.
+func refuses(t *pipeline.Task) {
+	t.Spec.Results = []pipeline.TaskResult{{Name: ResultRefusal, Type: pipeline.ResultsTypeString, Description: "why it is refused, if it is"}}
+	s := &t.Spec.Steps[0]
+	s.Env = append(s.Env, corev1.EnvVar{Name: "PATHS_REFUSAL_FILE", Value: "$(results." + ResultRefusal + ".path)"})
 }
 
 // trust is the ConfigMap that says what is trusted.

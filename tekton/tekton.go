@@ -27,6 +27,8 @@ const (
 	ResultImageURL    = "IMAGE_URL"
 	ResultImageDigest = "IMAGE_DIGEST"
 	ResultHandover    = "handover"
+	// ResultRefusal is a result of the Tasks that sign.
+	ResultRefusal = "refusal"
 	// ProduceTask is the one task of a path's Pipeline, and these are its steps. The
 	// results are those of StepSource, StepPublish and StepHand, in that order: only
 	// the step itself can write its results, while those of a task lie in a folder

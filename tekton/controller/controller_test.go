@@ -75,11 +75,15 @@ func TestShip(t *testing.T) {
 		"params": []any{
 			param("run-namespace", ns), param("run-name", "r"), param("run-uid", testUID),
 			param("handover", "registry.example/staging/a@"+testDigest), param("image-digest", testDigest),
-			param("destination", "registry.example/evidence/a"),
+			param("destination", "registry.example:5000/evidence/a/orders:v1"),
 		},
 	}
 	if diff := cmp.Diff(wantSpec, u.Object["spec"]); diff != "" {
 		t.Error(diff)
+	}
+	params := a.task("verify-" + testUID + "-0").Object["spec"].(map[string]any)["params"].([]any)
+	if got := params[len(params)-1]; !cmp.Equal(got, any(param("destination", "registry.example:5000/evidence/a/orders"))) {
+		t.Errorf("the verifier is told %v", got)
 	}
 	if got := a.task("verify-" + testUID + "-0").Object["spec"].(map[string]any)["serviceAccountName"]; got != "verifier" {
 		t.Errorf("the verifier runs as %v", got)

@@ -15,7 +15,7 @@ const (
 
 func testConfig() Config {
 	return Config{
-		Destination: "registry.example/evidence/{tenant}", Verify: true, Signers: 8, Timeout: 30 * time.Minute,
+		Destination: "registry.example:5000/evidence/{tenant}", Verify: true, Signers: 8, Timeout: 30 * time.Minute,
 		RetryBase: 15 * time.Second, RetryMax: 10 * time.Minute, RetryWindow: time.Hour, Retention: 24 * time.Hour,
 		CollectEvery: time.Hour, Workers: 4, ErrorBackoff: time.Millisecond, ErrorBackoffMax: 20 * time.Millisecond,
 	}
@@ -26,7 +26,7 @@ func TestDecide(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	good := run{
 		namespace: "paths-build-a", name: "r", uid: testUID, held: true, done: true, ok: true, ended: ago(5 * time.Minute),
-		image: testDigest, handover: "registry.example/staging/a@" + testDigest, bundle: testBundle,
+		image: testDigest, handover: "registry.example/staging/a@" + testDigest, bundle: testBundle, wanted: "registry.example:5000/evidence/a/orders:v1",
 	}
 	with := func(change func(*run)) run { r := good; change(&r); return r }
 	sign := func(n int, change func(*try)) try {
@@ -57,6 +57,10 @@ func TestDecide(t *testing.T) {
 		"failed and says true":      {with(func(r *run) { r.ok, r.held, r.note = false, false, "true" }), nil, "settle failed no: the run failed"},
 		"failed and deleted":        {with(func(r *run) { r.ok, r.deleting = false, true }), nil, "settle failed no: the run failed"},
 		"succeeded":                 {good, nil, "start sign 0"},
+		"no image":                  {with(func(r *run) { r.wanted = "" }), nil, `settle refused no: the parameter image is not HOST/NAME or HOST/NAME:TAG: ""`},
+		"an image by digest":        {with(func(r *run) { r.wanted += "@sha256:0" }), nil, `settle refused no: the parameter image is not HOST/NAME or HOST/NAME:TAG: "registry.example:5000/evidence/a/orders:v1@sha256:0"`},
+		"a neighbour's image":       {with(func(r *run) { r.wanted = "registry.example:5000/evidence/ab/orders" }), nil, `settle refused no: the parameter image is "registry.example:5000/evidence/ab/orders", and images of paths-build-a go below registry.example:5000/evidence/a/`},
+		"a path to the neighbour":   {with(func(r *run) { r.wanted = "registry.example:5000/evidence/a/../b" }), nil, `settle refused no: the parameter image is not HOST/NAME or HOST/NAME:TAG: "registry.example:5000/evidence/a/../b"`},
 		"succeeded, never held":     {with(func(r *run) { r.held = false }), nil, "hold"},
 		"succeeded, says true":      {with(func(r *run) { r.note = "true" }), nil, "start sign 0"},
 		"succeeded and deleted":     {with(func(r *run) { r.deleting = true }), nil, "start sign 0"},
@@ -67,7 +71,7 @@ func TestDecide(t *testing.T) {
 		"no handover":               {with(func(r *run) { r.handover = "" }), nil, "settle refused no: the run has no result handover"},
 		"handover by tag":           {with(func(r *run) { r.handover = "registry.example/a:latest" }), nil, `settle refused no: the result handover is not REPOSITORY@DIGEST: "registry.example/a:latest"`},
 		"handover with an escape":   {with(func(r *run) { r.handover = "\x1b]0;x\a" }), nil, `settle refused no: the result handover is not REPOSITORY@DIGEST: "]0;x"`},
-		"no image":                  {with(func(r *run) { r.image = "" }), nil, "settle refused no: the result IMAGE_DIGEST is not a digest"},
+		"without a digest":          {with(func(r *run) { r.image = "" }), nil, "settle refused no: the result IMAGE_DIGEST is not a digest"},
 		"no bundle":                 {with(func(r *run) { r.bundle = "" }), nil, "settle refused no: its Pipeline is not from a bundle"},
 		"another bundle":            {with(func(r *run) { r.bundle = "x@" + testDigest }), nil, "settle refused no: its Pipeline is not from a trusted bundle"},
 		"signing":                   {good, []try{sign(0, running)}, "wait"},

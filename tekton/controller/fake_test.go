@@ -216,7 +216,10 @@ func (a *api) edit(namespace, name string, f func(*unstructured.Unstructured)) {
 
 // addRun adds a run that runs.
 func (a *api) addRun(namespace, name, uid string) {
-	a.put(pipelineRuns, namespace, "PipelineRun", name, map[string]any{"metadata": map[string]any{"uid": uid}})
+	a.put(pipelineRuns, namespace, "PipelineRun", name, map[string]any{
+		"metadata": map[string]any{"uid": uid},
+		"spec":     map[string]any{"params": []any{param("image", "registry.example:5000/evidence/"+strings.TrimPrefix(namespace, BuildPrefix)+"/orders:v1")}},
+	})
 }
 
 func (a *api) addNamespace(name, zone string) {

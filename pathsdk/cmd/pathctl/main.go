@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/pavedpaths/paths/pathsdk/run"
@@ -26,6 +27,16 @@ func main() {
 		debug.SetGCPercent(was)
 	}
 	os.Exit(Main(os.Args[1:]))
+}
+
+// maxRefusal bounds what is written of a refusal, in bytes: a result of Tekton's may
+// have 4096 with all others.
+const maxRefusal = 1024
+
+// refusal is the reason in one line.
+func refusal(err error) []byte {
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
+	return []byte(text[:min(len(text), maxRefusal)])
 }
 
 // Main runs one command line and returns the exit code; tests run it in their
@@ -49,5 +60,11 @@ func Main(args []string) int {
 		err = errors.New("interrupted; run the same command again and it goes on from the last finished step")
 	}
 	a.fail(err)
-	return exitCode(err)
+	code := exitCode(err)
+	if h.RefusalFile != "" && (code == 2 || code == 3) {
+		if err := writeFile(h.RefusalFile, refusal(err), 0o644); err != nil {
+			fmt.Fprintln(a.stderr, "pathctl: PATHS_REFUSAL_FILE:", err)
+		}
+	}
+	return code
 }

@@ -53,6 +53,9 @@ type Host struct {
 	// Tekton is true in the steps of our Tasks (PATHS_HOST=tekton), which can't leave a
 	// flag out: there an empty one counts as not given.
 	Tekton bool
+	// RefusalFile is where the reason goes as well if a command refuses, or is called
+	// wrongly: PATHS_REFUSAL_FILE.
+	RefusalFile string
 	// Connect says which address really answers for a registry's HOST:PORT, such
 	// as that of a tunnel: PATHS_CONNECT, HOST:PORT=HOST:PORT joined by commas.
 	Connect map[string]string
@@ -81,7 +84,8 @@ func CLI() (Host, error) {
 		IdentityTokenFile: os.Getenv("PATHS_IDENTITY_TOKEN_FILE"),
 		GitHub:            GitHub{URL: os.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), Token: os.Getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")},
 
-		Kubernetes: inCluster(),
+		Kubernetes:  inCluster(),
+		RefusalFile: os.Getenv("PATHS_REFUSAL_FILE"),
 
 		OTLPEndpoint:    first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
 		Traceparent:     os.Getenv("TRACEPARENT"),
