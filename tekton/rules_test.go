@@ -209,7 +209,7 @@ func TestResultsAreSmall(t *testing.T) {
 	}
 	for name, spec := range specs(t) {
 		for _, r := range spec.Results {
-			if len(spec.Steps) == 1 && r.Name == tekton.ResultRefusal {
+			if len(spec.Steps) == 1 && r.Name == ResultRefusal {
 				continue // of at most 1024 bytes, and there is no other step to write it
 			}
 			if r.Type != pipeline.ResultsTypeString || r.Value == nil || !strings.HasPrefix(r.Value.StringVal, "$(steps.") {
