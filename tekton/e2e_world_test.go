@@ -45,6 +45,9 @@ type world struct {
 
 const (
 	tenantNamespace = "paths-build-example"
+	// local is what pathctl calls the registry, wherever it runs: plain HTTP is spoken to
+	// no other name.
+	local = "localhost:5000"
 	// apps is the repository below which the controller lets a tenant's images go.
 	apps = "apps"
 )
@@ -85,7 +88,7 @@ func newWorld(t *testing.T) *world {
 	w.serveGit(t)
 
 	// The bundle is pushed by this machine's name of the registry, and named by the pods'.
-	gen := exec.Command("go", "run", "./gen", "--tool", tool, "--go", golang, "--plain-git", "--vuln-db", w.registry+"/paths/trivy-db:2", "--out", filepath.Join(dir, "tekton"), "--push", w.registryHost+"/paths/tekton")
+	gen := exec.Command("go", "run", "./gen", "--tool", tool, "--go", golang, "--plain-git", "--vuln-db", local+"/paths/trivy-db:2", "--connect", local+"="+w.registry, "--out", filepath.Join(dir, "tekton"), "--push", w.registryHost+"/paths/tekton")
 	var stderr bytes.Buffer
 	gen.Stderr = &stderr
 	out, err := gen.Output()
@@ -215,8 +218,7 @@ func (r result) ok(t *testing.T) string {
 func (w *world) pathctl(t *testing.T, args ...string) result {
 	t.Helper()
 	cmd := exec.Command(env(t, "PATHS_TOOL"), args...)
-	// Pods' name of the registry, as this machine reaches it.
-	cmd.Env = append(os.Environ(), "PATHS_HOME="+w.home, "PATHS_CONNECT="+w.registry+"="+w.registryHost)
+	cmd.Env = append(os.Environ(), "PATHS_HOME="+w.home, "PATHS_CONNECT="+local+"="+w.registryHost)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	err := cmd.Run()
@@ -235,7 +237,7 @@ func (w *world) install(t *testing.T, image string) {
 		t.Fatal(err)
 	}
 	text := strings.Replace(string(raw), "ko://github.com/pavedpaths/paths/tekton/controller/cmd/paths-controller", image, 1)
-	text = regexp.MustCompile(`--destination=\S+`).ReplaceAllString(text, "--destination="+w.registry+"/"+apps+"/{tenant}")
+	text = regexp.MustCompile(`--destination=\S+`).ReplaceAllString(text, "--destination="+local+"/"+apps+"/{tenant}")
 	w.kubectl(t, text, "apply", "-f", "-")
 	w.kubectl(t, "", "-n", "paths-system", "rollout", "status", "deployment/paths-controller", "--timeout=120s")
 }
@@ -486,6 +488,18 @@ func example(t *testing.T) func(string) {
 	}
 }
 
+// hello is a service that builds in seconds.
+func hello(t *testing.T) func(string) {
+	return func(dir string) {
+		if err := os.CopyFS(dir, os.DirFS("../pathsdk/cmd/pathctl/testdata/hello")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "go.mod.txt"), filepath.Join(dir, "go.mod")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // pipelineRun is a run as a tenant writes it; more is merged into its spec.
 func (w *world) pipelineRun(url, commit, image string) string {
 	return fmt.Sprintf(`apiVersion: tekton.dev/v1
@@ -506,7 +520,7 @@ spec:
   - {name: image, value: %q}
   - {name: staging, value: %q}
   taskRunTemplate: {serviceAccountName: producer}
-`, tenantNamespace, w.bundle, url, commit, image, w.registry+"/staging/example")
+`, tenantNamespace, w.bundle, url, commit, image, local+"/staging/example")
 }
 
 // start creates a run as the tenant, and returns its name.

@@ -13,8 +13,7 @@ import (
 // nobody is the user of every container; files between containers are its own.
 const nobody = 65532
 
-// home is pathctl's folder, the same in all containers: what lies in the module cache
-// keeps its path from zone to zone.
+// home is pathctl's folder, in all containers but the fetcher's.
 const home = "/paths"
 
 // registryFolder has Docker's config.json, if the secret with it exists.
@@ -66,9 +65,12 @@ func run(image string, s pipeline.Step, size corev1.ResourceRequirements, limit 
 
 // own gives every step a home and a folder for temporary files that no other step can
 // see.
-func own(t *pipeline.TaskSpec) {
+func own(t *pipeline.TaskSpec, set Settings) {
 	for i := range t.Steps {
 		s := &t.Steps[i]
+		if set.Connect != "" {
+			s.Env = append(s.Env, corev1.EnvVar{Name: "PATHS_CONNECT", Value: set.Connect})
+		}
 		t.Volumes = append(t.Volumes, emptyDir("home-"+s.Name), emptyDir("tmp-"+s.Name))
 		s.VolumeMounts = append([]corev1.VolumeMount{write("home-"+s.Name, home), write("tmp-"+s.Name, "/tmp")}, s.VolumeMounts...)
 	}

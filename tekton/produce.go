@@ -90,7 +90,10 @@ func zoneVolume(zone string) string { return "/zone/" + zone }
 // those that run or hold user code have no credential either.
 func produce(p paths.Path, set Settings, flags []string) pipeline.TaskSpec {
 	fetch, build, publish := StepFetch, StepBuild, StepPublish
-	tools := home + "/cache/" + string(step.ZoneFetch) + "/tools"
+	// The fetcher's home, with the module cache in it. It keeps its path from zone to zone,
+	// and the zones after it have homes of their own: a folder made around a mount would be
+	// root's.
+	const tools = "/tools"
 	from := func(zones ...string) (args []string) {
 		for _, z := range zones {
 			args = append(args, "--from="+made(z))
@@ -111,6 +114,7 @@ func produce(p paths.Path, set Settings, flags []string) pipeline.TaskSpec {
 			run(set.Go, pipeline.Step{
 				Name: fetch, DisplayName: "network, no user code",
 				// A folder of the source's, so no parameter can be a flag.
+				Env:          []corev1.EnvVar{{Name: "PATHS_HOME", Value: tools}},
 				Args:         slices.Concat([]string{"zone", fetch, "/source/$(params.subdirectory)", "--path=" + p.Name, "--out=" + made(fetch)}, flags),
 				VolumeMounts: []corev1.VolumeMount{read("source", "/source"), write("tools", tools), write("fetched", zoneVolume(fetch))},
 			}, requests("100m", "256Mi"), 15*time.Minute),
@@ -147,7 +151,7 @@ func produce(p paths.Path, set Settings, flags []string) pipeline.TaskSpec {
 			}
 		}
 	}
-	own(&t)
+	own(&t, set)
 	return t
 }
 

@@ -189,8 +189,8 @@ func TestWhoSeesWhat(t *testing.T) {
 	}
 	want := []string{
 		"source rw home-source /paths", "source rw tmp-source /tmp", "source rw source /source", "source ro git /run/secrets/git",
-		"fetch rw home-fetch /paths", "fetch rw tmp-fetch /tmp", "fetch ro source /source", "fetch rw tools /paths/cache/fetch/tools", "fetch rw fetched /zone/fetch",
-		"build rw home-build /paths", "build rw tmp-build /tmp", "build ro tools /paths/cache/fetch/tools", "build ro fetched /zone/fetch", "build rw built /zone/build",
+		"fetch rw home-fetch /paths", "fetch rw tmp-fetch /tmp", "fetch ro source /source", "fetch rw tools /tools", "fetch rw fetched /zone/fetch",
+		"build rw home-build /paths", "build rw tmp-build /tmp", "build ro tools /tools", "build ro fetched /zone/fetch", "build rw built /zone/build",
 		"publish rw home-publish /paths", "publish rw tmp-publish /tmp", "publish ro fetched /zone/fetch", "publish ro built /zone/build", "publish rw published /zone/publish",
 		"hand rw home-hand /paths", "hand rw tmp-hand /tmp", "hand ro fetched /zone/fetch", "hand ro built /zone/build", "hand ro published /zone/publish", "hand ro staging /run/secrets/registry",
 	}

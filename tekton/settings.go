@@ -22,6 +22,10 @@ type Settings struct {
 	// VulnDB is where the attester takes the vulnerability database from, as pathctl's
 	// --vuln-db; the catalog's default when empty.
 	VulnDB string
+	// Connect says which address really answers for a registry's HOST:PORT, as
+	// PATHS_CONNECT: on a test cluster, whose registry has no certificate, and by another
+	// name than this machine's is not spoken to.
+	Connect string
 	// PlainGit lets the source come by http:// as well: for a git server on a test
 	// cluster. A commit fixes the source either way.
 	PlainGit bool

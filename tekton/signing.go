@@ -65,7 +65,7 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 		},
 	}, requests("200m", "1Gi"), 30*time.Minute)}
 	refuses(t)
-	own(&t.Spec)
+	own(&t.Spec, set)
 	return t
 }
 
@@ -108,7 +108,7 @@ func judge(t *pipeline.Task, set Settings, place string, flags []string) *pipeli
 		VolumeMounts: []corev1.VolumeMount{read("trust", trustFolder), read("identity", identityFolder), read("registry", registryFolder)},
 	}, small(), 10*time.Minute)}
 	refuses(t)
-	own(&t.Spec)
+	own(&t.Spec, set)
 	return t
 }
 

@@ -103,7 +103,7 @@ func stepTask(s step.Spec, set Settings) *pipeline.Task {
 			Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
 			Results:      []pipeline.StepResult{{Name: "artifact", Type: pipeline.ResultsTypeString, Description: "what the step made, REPOSITORY@DIGEST"}},
 		}, small(), 20*time.Minute))
-	own(&t.Spec)
+	own(&t.Spec, set)
 	return t
 }
 

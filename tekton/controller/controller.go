@@ -293,7 +293,8 @@ func slim(o any) (any, error) {
 	unstructured.RemoveNestedField(u.Object, "status", "taskSpec")
 	unstructured.RemoveNestedField(u.Object, "status", "childReferences")
 	if u.GetKind() == "PipelineRun" {
-		unstructured.RemoveNestedField(u.Object, "spec")
+		params, _, _ := unstructured.NestedSlice(u.Object, "spec", "params")
+		u.Object["spec"] = map[string]any{"params": params}
 	}
 	return u, nil
 }

@@ -34,6 +34,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	fl.StringVar(&set.Tool, "tool", set.Tool, "image with pathctl, by digest")
 	fl.StringVar(&set.Go, "go", set.Go, "image with Go, git, a shell and pathctl, by digest")
 	fl.StringVar(&set.VulnDB, "vuln-db", set.VulnDB, "vulnerability database for the attester, OCI references tried in turn")
+	fl.StringVar(&set.Connect, "connect", set.Connect, "HOST:PORT=HOST:PORT, which address really answers for a registry of a test cluster")
 	fl.BoolVar(&set.PlainGit, "plain-git", false, "let the source come by http:// as well, on a test cluster")
 	out := fl.String("out", committed, "folder to write to")
 	push := fl.String("push", "", "repository to push the bundle to")
