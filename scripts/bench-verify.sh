@@ -3,6 +3,13 @@
 # same bundle, and cosign 2 and 3 as commands on the same image, registry and Sigstore.
 # N (10) runs of each, by turns; the median counts. A command of pathctl verifies all
 # evidence and judges it; one of cosign verifies one type.
+#
+# slsa-verifier verify-vsa does less than any of them: it reads one VSA from a file, one
+# signature by a key, and compares digest, verifier, resource and level. pathctl has no
+# command for a VSA in a file: evidence get, which reads image and evidence from the
+# registry, verifies all signatures and prints the VSA, comes nearest. slsa-verifier's
+# verify-artifact and verify-image ask Sigstore's TUF repository for a root before they
+# look at anything: offline they can't be run, nor compared.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -44,8 +51,20 @@ echo '{"note": "a predicate"}' >"$work/predicate.json"
 checks="--type slsaprovenance1 --trusted-root $PATHS_TRUSTED_ROOT --certificate-identity $subject --certificate-oidc-issuer $issuer --use-signed-timestamps --insecure-ignore-sct --allow-http-registry"
 signs="--yes --type custom --predicate $work/predicate.json --identity-token $work/token --allow-http-registry"
 verify_pathctl() { bin/pathctl verify "$ref:v1"; }
+summary_pathctl() { bin/pathctl evidence get "$image" vsa; }
+summary_slsa_verifier() {
+	"$bin/slsa-verifier" verify-vsa --attestation-path "$work/vsa.json" --public-key-path "$PATHS_HOME/keys/verifier.pub" \
+		--subject-digest "${image#*@}" --verifier-id https://github.com/pavedpaths/paths/verifiers/pathctl/v1 \
+		--resource-uri "$image" --verified-level SLSA_BUILD_LEVEL_1
+}
 verify_cosign3() { "$bin/cosign3" verify-attestation $checks "$ref:v1"; }
 verify_cosign2() { "$bin/cosign2" verify-attestation --new-bundle-format $checks "$ref:v1"; }
+# The VSA's envelope, as its bundle in the registry has it.
+image=$ref@$(bin/pathctl verify "$ref:v1" --attest --output json | python3 -c 'import json, sys; print(json.load(sys.stdin)["digest"])')
+bundle=$(bin/pathctl evidence ls "$image" --output json | python3 -c 'import json, sys; print(next(e["digest"] for e in json.load(sys.stdin) if e["type"] == "https://slsa.dev/verification_summary/v1"))')
+blobs=http://127.0.0.1:$port/v2/team/orders
+layer=$(curl -fsS -H 'Accept: application/vnd.oci.image.manifest.v1+json' "$blobs/manifests/$bundle" | python3 -c 'import json, sys; print(json.load(sys.stdin)["layers"][0]["digest"])')
+curl -fsS "$blobs/blobs/$layer" | python3 -c 'import json, sys; json.dump(json.load(sys.stdin)["dsseEnvelope"], sys.stdout)' >"$work/vsa.json"
 # Everything signed anew, for a repository that is new each time.
 sign_pathctl() { rm -rf "$PATHS_HOME/cache/attest/bundles"; bin/pathctl ship examples/microservice-go --vuln-db "$work/db" --to "$ref-$RANDOM:v1" --output json; }
 sign_cosign3() { "$bin/cosign3" attest $signs --signing-config "$PATHS_SIGNING_CONFIG" --trusted-root "$PATHS_TRUSTED_ROOT" "$ref:v1"; }
@@ -59,10 +78,12 @@ times() {
 }
 median() { sort -n "$work/$1" | awk '{ a[NR] = $1 } END { printf "%.0f ms", (a[int((NR+1)/2)] + a[int(NR/2)+1]) / 2000 }'; }
 for _ in $(seq "$N"); do
-	for f in verify_pathctl verify_cosign3 verify_cosign2 sign_pathctl sign_cosign3; do times $f; done
+	for f in verify_pathctl summary_pathctl summary_slsa_verifier verify_cosign3 verify_cosign2 sign_pathctl sign_cosign3; do times $f; done
 done
 echo "commands, median of $N:"
 echo "  pathctl verify, $(grep -c . <(bin/pathctl evidence ls "$ref:v1")) lines of evidence and a policy: $(median verify_pathctl)"
+echo "  pathctl evidence get, one VSA out of all that is read and verified, no policy: $(median summary_pathctl)"
+echo "  slsa-verifier verify-vsa, one VSA in a file and its key: $(median summary_slsa_verifier)"
 echo "  cosign 3 verify-attestation, one type: $(median verify_cosign3)"
 echo "  cosign 2 verify-attestation, one type: $(median verify_cosign2)"
 echo "  pathctl ship, nothing new but signatures (7, all logged): $(median sign_pathctl)"

@@ -193,11 +193,10 @@ func (p *Policy) check() error {
 func (p *Policy) checkRequire(r *Require) error {
 	t, ok := evidence.Lookup(r.Predicate)
 	if !ok {
-		var names []string
-		for _, t := range evidence.Types() {
-			names = append(names, t.Name)
-		}
-		return fmt.Errorf("unknown predicate type; choose %s or one of their URIs", strings.Join(names, ", "))
+		return fmt.Errorf("unknown predicate type; choose %s or one of their URIs", readableNames())
+	}
+	if !slices.Contains(readable(), t) {
+		return fmt.Errorf("policies can't read a %s; choose %s or one of their URIs", t.Name, readableNames())
 	}
 	r.typ = t
 	if !slices.Contains([]string{AboutImage, AboutPlatforms, AboutSource}, r.About) {

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -81,6 +83,37 @@ func TestParseRefuses(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestRequireReadable: a policy can require what parse reads, and nothing else.
+func TestRequireReadable(t *testing.T) {
+	const choose = "choose signature, provenance, test-result, spdx, cyclonedx, vulns, scai or one of their URIs"
+	refused := map[string]bool{}
+	for _, typ := range evidence.Types() {
+		_, err := (&judgement{}).parse(&item{Attestation: &Attestation{Predicate: []byte("{")}, typ: typ})
+		unread := err != nil && strings.Contains(err.Error(), "policies can't require a "+typ.Name)
+		for _, by := range []string{typ.Name, typ.URI} {
+			text := "apiVersion: pavedpaths.dev/v1\nkind: Policy\nname: x\nsummary: y\nrequire: [{predicate: '" + by + "', about: image, tier: reported, role: a, fix: b}]\n"
+			_, err := Parse([]byte(text))
+			if unread {
+				refused[typ.Name] = true
+				if want := "require \"" + by + "\": policies can't read a " + typ.Name + "; " + choose; err == nil || err.Error() != want {
+					t.Errorf("%s: got %v, want %s", by, err, want)
+				}
+			} else if err != nil {
+				t.Errorf("%s: %v", by, err)
+			}
+		}
+	}
+	if d := cmp.Diff(map[string]bool{"release": true, "waiver": true, "vsa": true, "svr": true}, refused); d != "" {
+		t.Error("refused", d)
+	}
+	for _, unknown := range []string{"horoscope", evidence.Reference.Name} {
+		_, err := Parse([]byte(strings.Replace(minimal(""), "predicate: signature", "predicate: "+unknown, 1)))
+		if want := "require \"" + unknown + "\": unknown predicate type; " + choose; err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", unknown, err, want)
+		}
 	}
 }
 

@@ -26,6 +26,19 @@ type fact struct {
 	prov     *evidence.ProvenanceV1
 }
 
+// readable are the types that parse reads, and that a policy can require.
+func readable() []evidence.Type {
+	return []evidence.Type{evidence.Signature, evidence.Provenance, evidence.TestResult, evidence.SPDX, evidence.CycloneDX, evidence.Vulns, evidence.SCAI}
+}
+
+func readableNames() string {
+	var names []string
+	for _, t := range readable() {
+		names = append(names, t.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // parse reads a predicate strictly; what it refuses is no evidence.
 func (j *judgement) parse(it *item) (fact, error) {
 	switch it.typ.URI {

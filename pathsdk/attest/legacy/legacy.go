@@ -140,7 +140,14 @@ func Verify(trust *Root, sources []Source, e Expect) (Verified, error) {
 	return Verified{}, errors.Join(errs...)
 }
 
-func verifyOne(trust *Root, s Source, e Expect) (Verified, error) {
+func verifyOne(trust *Root, s Source, e Expect) (v Verified, err error) {
+	// Whoever made the file chooses the bytes. There are some with which the libraries
+	// end the program (a log entry of kind intoto without a version).
+	defer func() {
+		if r := recover(); r != nil {
+			v, err = Verified{}, fmt.Errorf("provenance: reading it ended in: %v", r)
+		}
+	}()
 	b, err := s.bundle()
 	if err != nil {
 		return Verified{}, err
@@ -171,7 +178,7 @@ func verifyOne(trust *Root, s Source, e Expect) (Verified, error) {
 	if err != nil {
 		return Verified{}, err
 	}
-	v, err := judge(content.Certificate(), res.Signature.Certificate, st, e)
+	v, err = judge(content.Certificate(), res.Signature.Certificate, st, e)
 	if err != nil {
 		return Verified{}, err
 	}

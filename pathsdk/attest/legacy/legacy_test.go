@@ -3,10 +3,12 @@ package legacy
 import (
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -93,6 +95,75 @@ func TestJudge(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestHostile: what ends the libraries that read it is refused, whichever way it came,
+// and other provenance beside it is looked at all the same.
+func TestHostile(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	seed, err := os.ReadFile("../testdata/fuzz/FuzzVerifyIdentity/f4a78bf1a75cfdbb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, quoted, _ := strings.Cut(strings.TrimSpace(string(seed)), "[]byte(")
+	bundle, err := strconv.Unquote(strings.TrimSuffix(quoted, ")"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parts struct {
+		VerificationMaterial struct {
+			Certificate struct{ RawBytes []byte }
+			TlogEntries []struct{ CanonicalizedBody []byte }
+		}
+		DSSEEnvelope struct {
+			Payload, PayloadType string
+			Signatures           []map[string]string
+		}
+	}
+	if err := json.Unmarshal([]byte(bundle), &parts); err != nil {
+		t.Fatal(err)
+	}
+	env := parts.DSSEEnvelope
+	env.Signatures[0]["cert"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: parts.VerificationMaterial.Certificate.RawBytes}))
+	envelope, err := json.Marshal(map[string]any{"payloadType": env.PayloadType, "payload": env.Payload, "signatures": env.Signatures})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := json.Marshal(map[string]any{"uuid": map[string]any{
+		"body": parts.VerificationMaterial.TlogEntries[0].CanonicalizedBody, "integratedTime": 4, "logID": strings.Repeat("a", 64),
+		"verification": map[string]any{"signedEntryTimestamp": []byte("x")},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromBundle, err := Read(write("bundle.json", []byte(bundle)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromEntry, err := Read(write("envelope.json", envelope))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fromEntry, err = WithEntry(fromEntry, write("entry.json", entry)); err != nil {
+		t.Fatal(err)
+	}
+	trust, err := LoadRoot("../../policy/export/testdata/trusted_root.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, sources := range map[string][]Source{"a bundle": fromBundle, "an envelope and its log entry": fromEntry} {
+		_, err := Verify(trust, append(sources, Source{Envelope: []byte(`{}`)}), expected())
+		if err == nil || !strings.Contains(err.Error(), "provenance: reading it ended in: runtime error") || !strings.Contains(err.Error(), "payload type") {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }
 

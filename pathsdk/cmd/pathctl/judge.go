@@ -147,18 +147,8 @@ func (j *judge) judge(ctx context.Context, reference string) (policy.Verdict, er
 	if err != nil {
 		return policy.Verdict{}, err
 	}
-	in := policy.Input{
-		Digest: e.digest, Now: time.Now().UTC(),
-		Params: j.params, KEV: j.kev, KEVSource: j.kevSource, Waivers: j.waivers,
-	}
-	e.place.Tag, e.place.Digest = "", e.digest
-	in.Reference = e.place.String()
-	for _, im := range e.images {
-		in.Images = append(in.Images, policy.Image{Digest: im.Digest, Index: im.Descriptor.MediaType.IsIndex(), Platform: im.Platform})
-	}
-	for _, found := range e.found {
-		in.Attestations = append(in.Attestations, attestation(found))
-	}
+	in := e.input(time.Now().UTC())
+	in.Params, in.KEV, in.KEVSource, in.Waivers = j.params, j.kev, j.kevSource, j.waivers
 	if in.Reproduction, err = j.reproduction(ctx, e.digest); err != nil {
 		return policy.Verdict{}, err
 	}
@@ -167,6 +157,19 @@ func (j *judge) judge(ctx context.Context, reference string) (policy.Verdict, er
 		return v, err
 	}
 	return v, j.attachVerdict(ctx, e, v)
+}
+
+// input is what a policy sees of the image.
+func (e examined) input(now time.Time) policy.Input {
+	e.place.Tag, e.place.Digest = "", e.digest
+	in := policy.Input{Reference: e.place.String(), Digest: e.digest, Now: now}
+	for _, im := range e.images {
+		in.Images = append(in.Images, policy.Image{Digest: im.Digest, Index: im.Descriptor.MediaType.IsIndex(), Platform: im.Platform})
+	}
+	for _, found := range e.found {
+		in.Attestations = append(in.Attestations, attestation(found))
+	}
+	return in
 }
 
 // reproduction reads what a second builder says of the same image in its own place.

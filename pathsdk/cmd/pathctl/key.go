@@ -6,11 +6,13 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
+	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -64,13 +66,23 @@ in a KMS: of these only the public key is written, for the trust root.`,
 
 func newKeyNew(a *app) *cobra.Command {
 	var passphraseFile string
+	var roles []string
 	cmd := &cobra.Command{
 		Use:   "new NAME",
 		Short: "Make one more key pair, for somebody whom the trust root is to know",
 		Long: `New makes a key pair in HOME/keys, unless it is there. Nobody trusts it before its
-public key stands in a trust root, with the roles that it may have.`,
-		Example: `  pathctl key new waiver      # the key of pathctl waiver add`,
-		Args:    usageArgs(cobra.ExactArgs(1)),
+public key stands in a trust root. New prints the entry to add there, with the roles
+that --role gives, and as much trust as a role can use:
+
+  attester  signs evidence about images
+  verifier  signs verdicts
+  waiver    accepts findings
+
+Whoever signs an image's evidence can't waive its findings, whatever the roles.`,
+		Example: `  pathctl key new waiver                      # the key of pathctl waiver add
+  pathctl key new rebuilder --role attester   # of a second builder's attester
+  pathctl key new audit --role verifier --role waiver`,
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := args[0]
 			if !regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`).MatchString(name) {
@@ -79,24 +91,57 @@ public key stands in a trust root, with the roles that it may have.`,
 			if name == attest.RoleAttester || name == attest.RoleVerifier || strings.HasPrefix(name, "cache") {
 				return step.Usagef("%s is the name of a key that pathctl makes itself: choose another", name)
 			}
+			entry, err := trustEntry(name, roles)
+			if err != nil {
+				return err
+			}
 			key := a.keyFile(name)
 			made, err := attest.CreateKey(filepath.Dir(key), name, a.passphrase(passphraseFile))
 			if err != nil {
 				return err
 			}
-			files := map[string]any{"made": made, "key": key, "public": attest.PublicFile(key)}
+			files := map[string]any{"made": made, "key": key, "public": attest.PublicFile(key), "entry": entry}
 			return a.print(files, func(w io.Writer) {
 				if !made {
 					fmt.Fprintln(w, "it was there already")
 				}
 				fmt.Fprintf(w, "key     %s\npublic  %s\n", files["key"], files["public"])
-				fmt.Fprintf(w, "to trust it, add to signers in %s, with the roles that it may have:\n", attest.TrustFile)
-				fmt.Fprintf(w, "  - {name: %s, key: keys/%s.pub, roles: [%s], maxTier: derived, maxBuildLevel: 0}\n", name, name, attest.RoleWaiver)
+				fmt.Fprintf(w, "to trust it, add to signers in %s:\n  %s\n", attest.TrustFile, entry)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file with a passphrase that encrypts the key (or PATHS_PASSPHRASE_FILE)")
+	cmd.Flags().StringArrayVar(&roles, "role", []string{attest.RoleWaiver}, "role in the entry: attester, verifier or waiver; may be repeated")
+	_ = cmd.RegisterFlagCompletionFunc("role", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return keyRoles(), cobra.ShellCompDirectiveNoFileComp
+	})
 	return cmd
+}
+
+// keyRoles are the roles of a trust root.
+func keyRoles() []string {
+	return []string{attest.RoleAttester, attest.RoleVerifier, attest.RoleWaiver}
+}
+
+// trustEntry is a line of a trust root. An attester gets what key init gives one: a
+// workstation supports SLSA Build L1 at most.
+func trustEntry(name string, roles []string) (string, error) {
+	var have []string
+	tier, level := evidence.Derived, 0
+	for _, r := range keyRoles() {
+		if slices.Contains(roles, r) {
+			have = append(have, r)
+		}
+	}
+	for _, r := range roles {
+		switch {
+		case !slices.Contains(keyRoles(), r):
+			return "", step.Usagef("--role %.60q is no role: choose %s", r, strings.Join(keyRoles(), ", "))
+		case r == attest.RoleAttester:
+			tier, level = evidence.Observed, 1
+		}
+	}
+	return fmt.Sprintf("- {name: %s, key: keys/%s.pub, roles: [%s], maxTier: %s, maxBuildLevel: %d}", name, name, strings.Join(have, ", "), tier, level), nil
 }
 
 func newKeyExport(a *app) *cobra.Command {

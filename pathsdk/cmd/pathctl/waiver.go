@@ -134,23 +134,34 @@ type listedWaiver struct {
 }
 
 func newWaiverList(a *app) *cobra.Command {
-	var trust string
+	var trust, policyName string
 	cmd := &cobra.Command{
 		Use:   "list REF",
 		Short: "List the waivers on an image, who signed each, and until when it holds",
 		Long: `List shows every waiver on an image, those too that don't count: by somebody who may
-not waive, or of the past. Whether one covers a finding is for verify to say.`,
-		Example: `  pathctl waiver list registry.example.com/team/orders:v1`,
-		Args:    usageArgs(cobra.ExactArgs(1)),
+not waive, by who built the image or signed the evidence that a policy asks for, or of
+the past. Whether one covers a finding is for verify to say.`,
+		Example: `  pathctl waiver list registry.example.com/team/orders:v1
+  pathctl waiver list registry.example.com/team/orders:v1 --policy policy.yaml`,
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := policy.Load(policyName)
+			if err != nil {
+				return err
+			}
 			e, err := a.examine(cmd.Context(), args[0], trust, false)
+			if err != nil {
+				return err
+			}
+			now := time.Now().UTC()
+			verdict, err := policy.Judge(p, e.input(now))
 			if err != nil {
 				return err
 			}
 			all := []listedWaiver{}
 			for _, f := range e.found {
 				if f.PredicateType == evidence.Waiver.URI {
-					all = append(all, listWaiver(f))
+					all = append(all, listWaiver(f, now, verdict))
 				}
 			}
 			return a.print(all, func(w io.Writer) {
@@ -172,10 +183,11 @@ not waive, or of the past. Whether one covers a finding is for verify to say.`,
 		},
 	}
 	cmd.Flags().StringVar(&trust, "trust", "", "trust root; HOME/trust.yaml when empty")
+	cmd.Flags().StringVar(&policyName, "policy", "microservice", "shipped policy by name, or a policy file: who signed what it asks for may not waive")
 	return cmd
 }
 
-func listWaiver(f attest.Found) listedWaiver {
+func listWaiver(f attest.Found, now time.Time, verdict policy.Verdict) listedWaiver {
 	l := listedWaiver{Digest: f.Digest, State: policy.WaiverInvalid}
 	if f.Err != nil {
 		l.Why = f.Err.Error()
@@ -193,17 +205,31 @@ func listWaiver(f attest.Found) listedWaiver {
 	}
 	l.ID, l.Expires, l.Reason = p.ID, p.Expires, p.Reason
 	last, _ := time.Parse(time.DateOnly, p.Expires)
+	why := refusal(verdict, f)
 	switch {
 	case v.Statement.Subject.Digest != f.Image:
 		l.Why = "it is about " + string(v.Statement.Subject.Digest)
 	case !v.Signer.Has(attest.RoleWaiver):
 		l.State, l.Why = policy.WaiverRefused, "the trust root gives the signer no role "+attest.RoleWaiver
-	case !time.Now().Before(last.AddDate(0, 0, 1)):
+	case why != "":
+		l.State, l.Why = policy.WaiverRefused, why
+	case !now.Before(last.AddDate(0, 0, 1)):
 		l.State = policy.WaiverExpired
 	default:
 		l.State = "valid"
 	}
 	return l
+}
+
+// refusal is why a verdict refuses a waiver that can be read: whose work it accepts is
+// known from all evidence only.
+func refusal(v policy.Verdict, f attest.Found) string {
+	for _, e := range v.Evidence {
+		if e.Digest == f.Digest && (e.Status == policy.StatusInvalid || f.Image != v.Digest) {
+			return e.Why
+		}
+	}
+	return ""
 }
 
 func orDash(signer, subject string) string {

@@ -13,12 +13,13 @@
 //
 // # What is left out
 //
-// Rules, levels, ages and the tiers that statements claim are our own; no other
-// verifier knows them. What was left out stands at the head of each file, and in
+// Rules, levels, separation, ages and the tiers that statements claim are our own; no
+// other verifier knows them, nor reads what a statement refers to. What was left out stands at the head of each file, and in
 // Result.NotEnforced.
 package export
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -28,6 +29,7 @@ import (
 
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/policy"
+	"github.com/pavedpaths/paths/pathsdk/provenance"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -138,8 +140,12 @@ type plan struct {
 // signers are those who may sign what is required, by name.
 func (p *plan) signers(r policy.Require) []Signer {
 	var all []Signer
+	least := r.Tier
+	if least == evidence.Reproduced {
+		least = evidence.Observed // two of them give the other, no signer does
+	}
 	for _, s := range p.Signers {
-		if slices.Contains(s.Roles, r.Role) && s.MaxTier.Rank() >= r.Tier.Rank() {
+		if slices.Contains(s.Roles, r.Role) && s.MaxTier.Rank() >= least.Rank() {
 			all = append(all, s)
 		}
 	}
@@ -169,20 +175,46 @@ func (p *plan) onImage(tool string) []policy.Require {
 	return in
 }
 
-// ours notes what no other verifier knows.
-func (p *plan) ours() {
-	var tiers, rules []string
+// ours notes what no other verifier knows, and what becomes there of evidence by
+// reference.
+func (p *plan) ours(byReference string) {
+	var tiers, rules, reproduced []string
 	for _, r := range p.Policy.Require {
 		tiers = append(tiers, r.Type().Name+" "+string(r.Tier))
+		if r.Tier == evidence.Reproduced {
+			reproduced = append(reproduced, r.Type().Name)
+		}
 	}
 	for _, r := range p.Policy.Rules {
 		rules = append(rules, r.ID)
 	}
 	p.lacks("the tier that a statement claims (%s): any will do, but whose maxTier is too low is not named", strings.Join(tiers, ", "))
 	p.lacks("age, nor which of several statements is the newest: any valid one will do, an old scan too")
+	if len(reproduced) > 0 {
+		p.lacks("tier reproduced (%s): that a second, independent builder made the same image; that of one builder will do", strings.Join(reproduced, ", "))
+	}
+	p.separation()
+	p.lacks("evidence by reference (in-toto's reference v0.1), as a predicate of more than %d MiB is: %s", evidence.MaxInline>>20, byReference)
 	if len(rules) > 0 {
 		p.lacks("the policy's rules over what the evidence says, in CEL, with the SLSA level and waivers: %s", strings.Join(rules, ", "))
 	}
+}
+
+// separation notes from which level on a producer may not sign for itself. That lowers
+// the level of a provenance.
+func (p *plan) separation() {
+	if !slices.ContainsFunc(p.Policy.Require, func(r policy.Require) bool { return r.Type() == evidence.Provenance }) {
+		return
+	}
+	var except []string
+	for _, e := range p.Policy.Separation.Exceptions {
+		except = append(except, e.Name)
+	}
+	text := fmt.Sprintf("separation: from Build L%d on, that somebody else than the producer signed the provenance", cmp.Or(p.Policy.Separation.From, provenance.DefaultSeparation))
+	if len(except) > 0 {
+		text += ", with the exceptions " + strings.Join(except, ", ")
+	}
+	p.lacks("%s", text)
 }
 
 func (p *plan) does(format string, args ...any) {

@@ -250,3 +250,64 @@ func TestEnded(t *testing.T) {
 		t.Error("an authority that is out of use counts", text)
 	}
 }
+
+// TestSaysWhatIsLeftOut: the list at the head of each file has what our verifier alone
+// does, as this very policy asks for it.
+func TestSaysWhatIsLeftOut(t *testing.T) {
+	text := string(file(t, "policy.yaml"))
+	plain := microservice(t)
+	strict, err := policy.Parse([]byte(strings.Replace(text, "tier: observed", "tier: reproduced", 1) + `
+separation:
+  from: 1
+  exceptions:
+    - {name: one-job, producer: 'https://example\.com/.*', reason: a small team}
+    - {name: two-jobs, producer: 'https://example\.org/.*', reason: another}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rules, _ := strings.Cut(text, "  - predicate: provenance\n")
+	_, rest, _ := strings.Cut(rules, "  - predicate: spdx\n")
+	unsourced, err := policy.Parse([]byte(head + "  - predicate: spdx\n" + rest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		policy       *policy.Policy
+		says, silent []string
+	}{
+		"as it is shipped": {plain,
+			[]string{"separation: from Build L2 on, that somebody else than the producer signed the provenance", "evidence by reference (in-toto's reference v0.1), as a predicate of more than 4 MiB is:"},
+			[]string{"reproduced", "exceptions"}},
+		"strict": {strict,
+			[]string{"separation: from Build L1 on, that somebody else than the producer signed the provenance, with the exceptions one-job, two-jobs", "evidence by reference", "tier reproduced (provenance): that a second, independent builder made the same image"},
+			nil},
+		"without provenance": {unsourced, []string{"evidence by reference"}, []string{"separation", "tier reproduced"}},
+	}
+	for name, tt := range tests {
+		for format, of := range map[string]string{"kyverno": "Kyverno follows none", "policy-controller": "policy-controller follows none", "conforma": "no rule of this file reads"} {
+			in := export.Input{Policy: tt.policy, Signers: []export.Signer{attester(t)}}
+			if format != "conforma" {
+				in.Images = "*"
+			}
+			r, err := export.Write(format, in)
+			if err != nil {
+				t.Fatalf("%s, %s: %v", name, format, err)
+			}
+			head, _, _ := strings.Cut(string(r.Files[0].Content), "\n# To know:")
+			comment := strings.Join(strings.Fields(strings.ReplaceAll(head, "\n#", " ")), " ")
+			_, left, _ := strings.Cut(comment, "Not enforced; pathctl verify does:")
+			list := strings.Join(r.NotEnforced, "\n")
+			for _, want := range append(slices.Clone(tt.says), of) {
+				if !strings.Contains(list, want) || !strings.Contains(left, want) {
+					t.Errorf("%s, %s: neither list nor head may lack %q\n%s", name, format, want, r.Files[0].Content)
+				}
+			}
+			for _, no := range tt.silent {
+				if strings.Contains(list, no) {
+					t.Errorf("%s, %s: %q is said of a policy that does not ask for it\n%s", name, format, no, list)
+				}
+			}
+		}
+	}
+}

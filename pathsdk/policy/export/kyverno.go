@@ -116,7 +116,7 @@ func kyverno(p *plan) error {
 		spec.Attestors = append(spec.Attestors, kyvernoAttestor{s.Name, p.kyvernoCosign(s)})
 		identities = identities || s.Identity != nil
 	}
-	p.ours()
+	p.ours("Kyverno follows none, and refuses an image that has by reference alone what this file requires")
 	if identities {
 		p.note("before Kyverno looks at an identity it reads a TUF repository (%s), though only the trusted root in this file counts", p.mirror())
 	}

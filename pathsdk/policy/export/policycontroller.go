@@ -130,7 +130,7 @@ func policyController(p *plan) error {
 	if identities {
 		p.note("policy-controller knows not how long an authority was in use: those whose period has an end are left out")
 	}
-	p.ours()
+	p.ours("policy-controller follows none, and refuses an image that has by reference alone what these files require")
 	return nil
 }
 
