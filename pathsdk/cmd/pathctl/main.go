@@ -33,8 +33,8 @@ func main() {
 // have 4096 with all others.
 const maxRefusal = 1024
 
-// refusal is the reason in one line.
-func refusal(err error) []byte {
+// oneLine is the reason in one line.
+func oneLine(err error) []byte {
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
 	return []byte(text[:min(len(text), maxRefusal)])
 }
@@ -62,7 +62,7 @@ func Main(args []string) int {
 	a.fail(err)
 	code := exitCode(err)
 	if h.RefusalFile != "" && (code == 2 || code == 3) {
-		if err := writeFile(h.RefusalFile, refusal(err), 0o644); err != nil {
+		if err := writeFile(h.RefusalFile, oneLine(err), 0o644); err != nil {
 			fmt.Fprintln(a.stderr, "pathctl: PATHS_REFUSAL_FILE:", err)
 		}
 	}
