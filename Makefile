@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno cluster cluster-down e2e-cluster adversary bench bench-dagger bench-verify fuzz mutate lint gen clean
+.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno cluster cluster-down e2e-cluster e2e-tekton adversary bench bench-dagger bench-verify fuzz mutate lint gen clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,9 @@ cluster-down: ## stop the cluster that make cluster started
 
 e2e-cluster: ## end-to-end: runs on a Tekton of our own, from a bundle to a keyless certificate
 	@scripts/e2e-cluster.sh
+
+e2e-tekton: ## end-to-end: runs on a real Tekton, built by tenants and signed where they can't reach
+	@scripts/e2e-tekton.sh
 
 adversary: build ## run every attack of docs/adversary.md on the real components
 	@E2E='^TestAdversary$$' scripts/e2e-trust.sh

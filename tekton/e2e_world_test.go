@@ -39,6 +39,7 @@ type world struct {
 	bundle                 string // REPOSITORY@DIGEST of our Pipeline
 	git                    string // URL of the repositories' folder, for pods
 	repos                  string
+	golang                 string // image with Go and git
 	home                   string // of a verifier on this machine
 	dir                    string
 }
@@ -84,6 +85,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{registry: env(t, "PATHS_CLUSTER_REGISTRY"), registryHost: env(t, "PATHS_CLUSTER_REGISTRY_HOST"), node: env(t, "PATHS_CLUSTER_NODE"), dir: dir, home: filepath.Join(dir, "home"), repos: filepath.Join(dir, "repos")}
 	tool, golang := w.images(t)
+	w.golang = golang
 	controller := w.controllerImage(t)
 	w.serveGit(t)
 
@@ -589,4 +591,23 @@ func (w *world) explain(t *testing.T, name string) {
 		out, _ := w.try(t, "", args...)
 		t.Logf("kubectl %q\n%s", args, out)
 	}
+}
+
+// otherBundle is a bundle with a Pipeline of the same name that nobody trusts: ours, with
+// another image for pathctl.
+func (w *world) otherBundle(t *testing.T) string {
+	t.Helper()
+	l := newLayer(t)
+	l.file("/usr/local/bin/pathctl", env(t, "PATHS_TOOL"))
+	l.file(certificates, certificates)
+	l.add(tar.Header{Typeflag: tar.TypeReg, Name: "evil", Mode: 0o644}, []byte("x"))
+	tool := w.push(t, empty.Image, l, "evil/pathctl", func(c *v1.Config) {
+		c.User, c.Env = "65532:65532", []string{"PATH=/usr/local/bin"}
+	})
+	gen := exec.Command("go", "run", "./gen", "--tool", tool, "--go", w.golang, "--plain-git", "--connect", local+"="+w.registry, "--out", t.TempDir(), "--push", w.registryHost+"/evil/tekton")
+	out, err := gen.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Replace(strings.TrimSpace(string(out)), w.registryHost, w.registry, 1)
 }
