@@ -150,7 +150,7 @@ func (a *app) zone(ctx context.Context, zone step.Zone, args []string, f *zoneFl
 		return fmt.Errorf("hand over: %w", err)
 	}
 	if f.digestFile != "" {
-		image, err := imageOf(rec, seeds)
+		image, err := builtImage(rec, seeds)
 		if err != nil {
 			return err
 		}
@@ -166,8 +166,8 @@ func (a *app) zone(ctx context.Context, zone step.Zone, args []string, f *zoneFl
 	})
 }
 
-// imageOf is the image that the zones have made so far.
-func imageOf(rec provenance.Record, seeds map[string]provenance.NodeRecord) (step.Digest, error) {
+// builtImage is the image that the zones have made so far.
+func builtImage(rec provenance.Record, seeds map[string]provenance.NodeRecord) (step.Digest, error) {
 	for _, n := range slices.Concat(rec.Nodes, slices.Collect(maps.Values(seeds))) {
 		if n.Step == "build" {
 			return n.Subject.Digest, nil
