@@ -124,9 +124,8 @@ type TaskRun struct {
 type Pod struct {
 	Metadata ObjectMeta `json:"metadata"`
 	Spec     struct {
-		NodeName                     string `json:"nodeName"`
-		RuntimeClassName             string `json:"runtimeClassName"`
-		AutomountServiceAccountToken *bool  `json:"automountServiceAccountToken"`
+		NodeName         string `json:"nodeName"`
+		RuntimeClassName string `json:"runtimeClassName"`
 	} `json:"spec"`
 }
 
