@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pavedpaths/paths/pathsdk/paths"
+	"github.com/pavedpaths/paths/pathsdk/provenance"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -73,8 +74,8 @@ func pathPipeline(p paths.Path, set Settings) (*pipeline.Pipeline, error) {
 
 func sourceParams() pipeline.ParamSpecs {
 	return pipeline.ParamSpecs{
-		text("url", "the source's git repository, https://…, without credentials"),
-		text("revision", "full hash of the commit to build"),
+		text(provenance.ParamURL, "the source's git repository, https://…, without credentials"),
+		text(provenance.ParamRevision, "full hash of the commit to build"),
 		text("subdirectory", "folder of the service in the repository; the repository itself when empty", ""),
 		text("image", "where the image goes once it is attested, HOST/NAME[:TAG]"),
 		text("staging", "repository for what is handed over to the attester, HOST/NAME"),

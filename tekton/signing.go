@@ -35,7 +35,7 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 	}
 	args := []string{
 		"attest", "--observe=$(params.run-namespace)/$(params.run-name)", "--observe-uid=$(params.run-uid)",
-		"--pipelines=" + trustFolder + "/" + TrustPipelines, "--to=$(params.destination)",
+		"--platform=" + trustFolder, "--to=$(params.destination)", "--digest-file=$(results." + ResultSigned + ".path)",
 		"--signing-config=" + trustFolder + "/signing_config.json", "--trusted-root=" + trustFolder + "/trusted_root.json",
 	}
 	seen := map[string]bool{}
@@ -65,6 +65,8 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 		},
 	}, requests("200m", "1Gi"), 30*time.Minute)}
 	refuses(t)
+	// The controller asks nobody else which image it was.
+	t.Spec.Results = append(t.Spec.Results, pipeline.TaskResult{Name: ResultSigned, Type: pipeline.ResultsTypeString, Description: "digest of the image that was attested"})
 	own(&t.Spec, set)
 	return t
 }

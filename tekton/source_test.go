@@ -93,7 +93,7 @@ func runSource(t *testing.T, set Settings, params map[string]string) (dir, resul
 
 func TestSource(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("there is no git")
+		t.Fatal("there is no git: install it")
 	}
 	url, first, second := gitServer(t)
 	set := Committed()

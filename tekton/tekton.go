@@ -2,6 +2,8 @@
 // Tekton's types. Generated files are committed, and a test fails when they are stale.
 package tekton
 
+import "github.com/pavedpaths/paths/pathsdk/provenance"
+
 // Names that the manifests, the controller and the attester agree on.
 const (
 	// SigningNamespace is where evidence is signed; no build ever runs there.
@@ -17,7 +19,7 @@ const (
 	// SignedAnnotation says on a run what became of it: true, or why not.
 	SignedAnnotation = "pavedpaths.dev/signed"
 	// ProducerAccount is the ServiceAccount of builds: it may do nothing.
-	ProducerAccount = "producer"
+	ProducerAccount = provenance.ProducerAccount
 	// AttesterAccount, VerifierAccount and PromoterAccount are identities that sign.
 	AttesterAccount = "attester"
 	VerifierAccount = "verifier"
@@ -25,10 +27,11 @@ const (
 	// ResultImageURL, ResultImageDigest and ResultHandover are a run's results. The first
 	// two are those that Tekton Chains looks for.
 	ResultImageURL    = "IMAGE_URL"
-	ResultImageDigest = "IMAGE_DIGEST"
-	ResultHandover    = "handover"
-	// ResultRefusal is a result of the Tasks that sign.
+	ResultImageDigest = provenance.ResultImageDigest
+	ResultHandover    = provenance.ResultHandover
+	// ResultRefusal is a result of the Tasks that sign, and ResultSigned one of AttestTask.
 	ResultRefusal = "refusal"
+	ResultSigned  = "image-digest"
 	// ProduceTask is the one task of a path's Pipeline, and these are its steps. The
 	// results are those of StepSource, StepPublish and StepHand, in that order: only
 	// the step itself can write its results, while those of a task lie in a folder
@@ -37,8 +40,8 @@ const (
 	StepSource  = "source"
 	StepFetch   = "fetch"
 	StepBuild   = "build"
-	StepPublish = "publish"
-	StepHand    = "hand"
+	StepPublish = provenance.StepPublish
+	StepHand    = provenance.StepHand
 	// AttestTask, VerifyTask and PromoteTask are the Tasks in SigningNamespace.
 	AttestTask  = "attest"
 	VerifyTask  = "verify"

@@ -311,7 +311,7 @@ spec:
       args: [$(results.said.path), %s]
 `, name, image, restrictedContext, strings.Join(args, ", "))
 	}
-	e.must(t, "network", run("closed", "closed", "http://1.1.1.1", "'http://[2606:4700:4700::1111]'", "https://proxy.golang.org", offered,
+	e.must(t, "network", run("closed", "closed", "http://1.1.1.1", "'http://[2606:4700:4700::1111]'", "https://example.com", offered,
 		fmt.Sprintf("http://127.0.0.1:%d", port), "http://"+e.exports["PATHS_CLUSTER_REGISTRY_HOST"]))
 	e.done(t, "network", "taskrun/closed")
 	if out, err := e.cluster("offer", fmt.Sprint(port)); err != nil || "http://"+strings.TrimSpace(out) != offered {

@@ -34,9 +34,9 @@ const (
 // Sign wraps a statement in a DSSE envelope with the payload type
 // evidence.PayloadType, signs it, and returns the Sigstore bundle v0.3 as JSON. Where
 // the signer has Services, it holds their certificate and timestamps; Log adds the
-// entries of logs; what does not verify without them is refused. Without Services signatures are deterministic (RFC 6979): the same
-// key and statement give the same bytes. What evidence.ParseStatement refuses is not
-// signed.
+// entries of logs; what does not verify without them is refused. Without Services
+// signatures are deterministic (RFC 6979): the same key and statement give the same
+// bytes. What evidence.ParseStatement refuses is not signed.
 func Sign(ctx context.Context, s *Signer, statement []byte) ([]byte, error) {
 	st, err := evidence.ParseStatement(statement)
 	if err != nil {

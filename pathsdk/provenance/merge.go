@@ -72,8 +72,8 @@ func Merge(records []Record) (Record, error) {
 // whoever broke out of a fence could write one. No platform vouches for what was
 // handed over; an attester asks the platform itself.
 func (r Record) CheckReported() error {
-	if len(r.Platform) > 0 {
-		return errors.New("the record says what its platform used: a record that was handed over can't vouch for that")
+	if len(r.Platform) > 0 || len(r.Parameters) > 0 {
+		return errors.New("the record says what its platform used, or was given: a record that was handed over can't vouch for that")
 	}
 	for _, f := range r.Facts {
 		more := false

@@ -15,7 +15,8 @@ import (
 
 // BuildType says how to read the parameters: externalParameters are path (its
 // name), version, inputs (every input after defaults; files and folders by
-// digest) and config (the service's paths.yaml); internalParameters are facts
+// digest), config (the service's paths.yaml) and, where a platform vouches for the run,
+// parameters (those that the run was given); internalParameters are facts
 // (a list of Fact) and nodes (what ran, in which zone).
 const BuildType = "https://github.com/pavedpaths/paths/buildtypes/path/v1"
 
@@ -197,6 +198,13 @@ func external(r Record) (map[string]json.RawMessage, error) {
 	}
 	if len(r.Config) > 0 && string(r.Config) != "null" {
 		out["config"] = r.Config
+	}
+	if len(r.Parameters) > 0 {
+		raw, err := json.Marshal(r.Parameters)
+		if err != nil {
+			return nil, fmt.Errorf("run record: parameters: %w", err)
+		}
+		out["parameters"] = raw
 	}
 	return out, nil
 }

@@ -30,6 +30,8 @@ type Record struct {
 	// Platform is what the platform used for the run besides; only an attester that has
 	// asked the platform writes it.
 	Platform []Material `json:"platform,omitempty"`
+	// Parameters are those that the platform's run was given, by the same token.
+	Parameters map[string]json.RawMessage `json:"parameters,omitempty"`
 }
 
 // Material is something that a platform used for a run, such as the image of a step.

@@ -135,23 +135,23 @@ type TektonTrust struct {
 	UID string
 	// Pipelines are the bundles that may build, REPOSITORY@DIGEST.
 	Pipelines []string
-	// PodTemplate is the one that the platform gives every run; nil for none.
-	PodTemplate json.RawMessage
-	// Sandboxes are the RuntimeClasses whose pods share no kernel with others.
-	Sandboxes []string
+	// RuntimeClass is the sandbox that the platform runs every build in, by its default
+	// pod template: pods of this class share no kernel with others. Empty if it has none.
+	RuntimeClass string
 }
 
-// ProducerAccount is the ServiceAccount that builds run as.
-const ProducerAccount = "producer"
-
-// The results that a trusted pipeline gives, and the steps that write them. A step's
-// results lie where no other step can write; those of a task, or of the run, could come
-// from the step that runs user code.
+// What a trusted pipeline is called by. ProducerAccount is the ServiceAccount that builds
+// run as. A result counts if it is of the step that is named for it: a step's results lie
+// where no other step can write; those of a task, or of the run, could come from the step
+// that runs user code.
 const (
-	resultHandover = "handover"
-	stepHandover   = "hand"
-	resultDigest   = "IMAGE_DIGEST"
-	stepDigest     = "publish"
+	ProducerAccount   = "producer"
+	StepPublish       = "publish"
+	StepHand          = "hand"
+	ResultImageDigest = "IMAGE_DIGEST" // of StepPublish
+	ResultHandover    = "handover"     // of StepHand
+	ParamURL          = "url"
+	ParamRevision     = "revision"
 )
 
 // Check refuses a run that did not end well, was not what a trusted pipeline says, or was
@@ -210,7 +210,7 @@ func (t TektonRun) checkSpec(trust TektonTrust) error {
 		return errors.New("it gives workspaces, which another run could have")
 	case s.TaskRunTemplate.ServiceAccountName != ProducerAccount:
 		return fmt.Errorf("it runs as ServiceAccount %.100q, want %s", s.TaskRunTemplate.ServiceAccountName, ProducerAccount)
-	case !sameTemplate(s.TaskRunTemplate.PodTemplate, trust.PodTemplate):
+	case !trust.gave(s.TaskRunTemplate.PodTemplate):
 		return errors.New("it has a pod template that the platform did not give it")
 	case s.ManagedBy != "":
 		return fmt.Errorf("%.100q says that it ran, not Tekton", s.ManagedBy)
@@ -237,7 +237,7 @@ func (t TektonRun) checkTask(name string, ref, spec json.RawMessage, trust Tekto
 		return fmt.Errorf("TaskRun %.100q is not the run's", run.Metadata.Name)
 	case s.ServiceAccountName != ProducerAccount:
 		return fmt.Errorf("it ran as ServiceAccount %.100q, want %s", s.ServiceAccountName, ProducerAccount)
-	case !sameTemplate(s.PodTemplate, trust.PodTemplate):
+	case !trust.gave(s.PodTemplate):
 		return errors.New("it has a pod template that the platform did not give it")
 	case given(s.Debug) || len(s.Workspaces) > 0 || len(s.StepSpecs) > 0 || len(s.SidecarSpecs) > 0 || s.ManagedBy != "":
 		return errors.New("its TaskRun changes it (debug, workspaces, stepSpecs, sidecarSpecs or managedBy)")
@@ -305,12 +305,13 @@ func sameTask(spec json.RawMessage, run TaskRun) error {
 
 func given(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
 
-func sameTemplate(got, want json.RawMessage) bool {
-	if !given(got) || !given(want) {
-		return given(got) == given(want)
+// gave reports whether a pod template is the platform's own: its sandbox, and no more.
+func (t TektonTrust) gave(template json.RawMessage) bool {
+	if !given(template) {
+		return t.RuntimeClass == ""
 	}
-	var a, b any
-	return json.Unmarshal(got, &a) == nil && json.Unmarshal(want, &b) == nil && reflect.DeepEqual(a, b)
+	var got map[string]any
+	return json.Unmarshal(template, &got) == nil && len(got) == 1 && t.RuntimeClass != "" && got["runtimeClassName"] == t.RuntimeClass
 }
 
 // result is a result of the one step of that name, as a text; empty if there is none.
@@ -347,7 +348,7 @@ func (t TektonRun) Param(name string) json.RawMessage {
 
 // Handover is the artifact in which the run's zones handed over what they made:
 // REPOSITORY@DIGEST.
-func (t TektonRun) Handover() string { return t.result(stepHandover, resultHandover) }
+func (t TektonRun) Handover() string { return t.result(StepHand, ResultHandover) }
 
 // URI names the run, within the cluster and beyond.
 func (t TektonRun) URI() string {
@@ -365,7 +366,7 @@ func (t TektonRun) producer() string {
 // what the API server says of it in the place of what the runner believes. It refuses a
 // record of another image, source or revision than the run's.
 func (t TektonRun) Observed(r Record, trust TektonTrust) (Record, error) {
-	for name, want := range map[string]string{"repository": text(t.Param("url")), "revision": text(t.Param("revision"))} {
+	for name, want := range map[string]string{"repository": text(t.Param(ParamURL)), "revision": text(t.Param(ParamRevision))} {
 		if got := text(r.Inputs[name]); want == "" || strings.TrimSuffix(got, ".git") != strings.TrimSuffix(want, ".git") {
 			return r, fmt.Errorf("the record's %s is %.200q, the run's %.200q", name, got, want)
 		}
@@ -373,10 +374,10 @@ func (t TektonRun) Observed(r Record, trust TektonTrust) (Record, error) {
 	if dirty := r.Inputs["dirty"]; given(dirty) && string(dirty) != "false" {
 		return r, errors.New("the record says that the source differs from its commit")
 	}
-	image := t.result(stepDigest, resultDigest)
+	image := t.result(StepPublish, ResultImageDigest)
 	for _, n := range r.Nodes {
 		if n.Step == "build" && string(n.Subject.Digest) != image {
-			return r, fmt.Errorf("the record's image is %s, and the run's result %s says %.100q", n.Subject.Digest, resultDigest, image)
+			return r, fmt.Errorf("the record's image is %s, and the run's result %s says %.100q", n.Subject.Digest, ResultImageDigest, image)
 		}
 	}
 	const how = "the cluster's API server, asked by the attester"
@@ -402,6 +403,10 @@ func (t TektonRun) Observed(r Record, trust TektonTrust) (Record, error) {
 		}
 	}
 	r.Facts, r.Invocation, r.Platform = facts, t.URI(), t.materials()
+	r.Parameters = map[string]json.RawMessage{}
+	for _, p := range t.Pipeline.Spec.Params {
+		r.Parameters[p.Name] = p.Value
+	}
 	return r, nil
 }
 
@@ -412,7 +417,7 @@ func (t TektonRun) isolation(trust TektonTrust) (value, how string) {
 		if !ok {
 			return NodeShared, "the pod of task " + name + " is gone: nobody knows where it ran"
 		}
-		if class := pod.Spec.RuntimeClassName; class == "" || !slices.Contains(trust.Sandboxes, class) {
+		if class := pod.Spec.RuntimeClassName; class == "" || class != trust.RuntimeClass {
 			return NodeShared, fmt.Sprintf("the pod of task %s ran on node %.100q with its kernel, beside others (runtimeClassName %.100q)", name, pod.Spec.NodeName, pod.Spec.RuntimeClassName)
 		}
 	}

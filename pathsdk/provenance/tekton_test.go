@@ -133,6 +133,11 @@ func TestTektonRun(t *testing.T) {
 	if len(deps) != before+3 || i < 0 || deps[i].URI != "oci://registry.example.com/paths/pathctl" || deps[i].Digest["sha256"] != strings.Repeat("2", 64) {
 		t.Errorf("dependencies %+v", deps)
 	}
+	// So do the run's parameters, all of them, among those from outside.
+	b.Record.Parameters = rec.Parameters
+	if got := string(predicate(t, b).BuildDefinition.ExternalParameters["parameters"]); got != `{"revision":"`+strings.Repeat("a", 40)+`","url":"https://git.example.com/acme/orders.git"}` {
+		t.Errorf("parameters %s", got)
+	}
 	b.Record.Platform[0].Digest = "sha256:x"
 	if _, err := provenance.Predicate(b); err == nil {
 		t.Error("a material without a digest went through")
@@ -158,7 +163,7 @@ func TestTektonIsolation(t *testing.T) {
 	if got := fact(files, trust, provenance.FactNode); got != provenance.NodeShared {
 		t.Errorf("a RuntimeClass that nobody calls a sandbox: %s", got)
 	}
-	trust.Sandboxes = []string{"gvisor"}
+	trust.RuntimeClass = "gvisor"
 	if got := fact(files, trust, provenance.FactNode); got != provenance.NodeSandbox {
 		t.Errorf("a sandbox: %s", got)
 	}
@@ -166,8 +171,7 @@ func TestTektonIsolation(t *testing.T) {
 	if got := fact(files, trust, provenance.FactNode); got != provenance.NodeShared {
 		t.Errorf("a pod that is gone: %s", got)
 	}
-	trust.Sandboxes = []string{""} // as an empty flag gives
-	if got := fact(tektonFiles(t), trust, provenance.FactNode); got != provenance.NodeShared {
+	if got := fact(tektonFiles(t), tektonTrust(), provenance.FactNode); got != provenance.NodeShared {
 		t.Errorf("no RuntimeClass: %s", got)
 	}
 	for _, kind := range []string{"persistentVolumeClaim", "hostPath", "csi", "ephemeral"} {
@@ -303,11 +307,18 @@ func TestTektonTemplate(t *testing.T) {
 	files, trust := tektonFiles(t), tektonTrust()
 	files["pipelinerun"] = strings.Replace(files["pipelinerun"], `"taskRunTemplate":{`, `"taskRunTemplate":{"podTemplate":{"runtimeClassName":"gvisor"},`, 1)
 	files["taskrun"] = strings.Replace(files["taskrun"], `"spec":{`, `"spec":{"podTemplate":{"runtimeClassName":"gvisor"},`, 1)
-	trust.PodTemplate = json.RawMessage(`{ "runtimeClassName": "gvisor" }`)
+	trust.RuntimeClass = "gvisor"
 	if err := tektonRun(t, files).Check(trust); err != nil {
 		t.Errorf("the platform's own: %v", err)
 	}
-	trust.PodTemplate = json.RawMessage(`{"runtimeClassName":"kata"}`)
+	more := tektonFiles(t)
+	for _, name := range []string{"pipelinerun", "taskrun"} {
+		more[name] = strings.Replace(files[name], `"runtimeClassName":"gvisor"`, `"runtimeClassName":"gvisor","hostNetwork":true`, 1)
+	}
+	if tektonRun(t, more).Check(trust) == nil {
+		t.Error("the platform's own, and more")
+	}
+	trust.RuntimeClass = "kata"
 	if tektonRun(t, files).Check(trust) == nil {
 		t.Error("another one")
 	}

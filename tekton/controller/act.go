@@ -53,7 +53,7 @@ func (c *Controller) reconcile(ctx context.Context, key string) (time.Duration, 
 }
 
 func (c *Controller) start(ctx context.Context, r run, act action) (time.Duration, error) {
-	t := c.cfg.taskRun(act.stage, r, act.number)
+	t := c.cfg.taskRun(act.stage, r, act.number, act.image)
 	if !c.slots.claim(r, t.GetName()) {
 		return unseen, nil // those that end will wake it before
 	}

@@ -11,7 +11,6 @@ import (
 
 // Config is what an operator can set.
 type Config struct {
-	TaskBundle   string        // REPOSITORY@DIGEST of the Tasks; empty: Tasks by name
 	Destination  string        // below which images and evidence go
 	Verify       bool          // whether a verifier follows the attester
 	Signers      int           // signing TaskRuns at once
@@ -29,7 +28,6 @@ type Config struct {
 
 // Flags declares the flags of c, with their defaults.
 func (c *Config) Flags(fs *flag.FlagSet) {
-	fs.StringVar(&c.TaskBundle, "task-bundle", "", "`REPOSITORY@DIGEST` of the Tekton bundle that holds the Tasks attest and verify; empty: the Tasks of these names in "+SigningNamespace)
 	fs.StringVar(&c.Destination, "destination", "", "`prefix` of the repositories below which a run's parameter image must lie, where image and evidence go; {tenant} in it is replaced by the tenant's name")
 	fs.BoolVar(&c.Verify, "verify", true, "start the verifier after the attester")
 	fs.IntVar(&c.Signers, "signers", 8, "signing TaskRuns that run at once, of all tenants")
@@ -47,9 +45,6 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 // Check reports settings that can't work.
 func (c *Config) Check() error {
 	var errs []error
-	if c.TaskBundle != "" && !pinned.MatchString(c.TaskBundle) {
-		errs = append(errs, fmt.Errorf("--task-bundle %q is not REPOSITORY@sha256:DIGEST: name the bundle by its digest", c.TaskBundle))
-	}
 	if c.Destination == "" {
 		errs = append(errs, errors.New("--destination is missing: name what the repositories of images begin with"))
 	}
@@ -106,9 +101,5 @@ func repository(place string) string {
 	}
 	return place
 }
-
-// pinned matches REPOSITORY@DIGEST. It leaves out more than the specification of OCI does,
-// and nothing that a registry in use would need.
-var pinned = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9._:-]*(/[a-z0-9]+([._-]+[a-z0-9]+)*)+@sha256:[0-9a-f]{64}$`)
 
 var digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)

@@ -32,9 +32,10 @@ type action struct {
 	number int           // start
 	event  event         // start, settle
 
-	outcome     string        // settle
-	note, image string        // settle: the annotations; none if empty
-	latency     time.Duration // settle, signed: from the run's end to the attester's
+	outcome string        // settle
+	image   string        // start of the verifier, settle: what was signed
+	note    string        // settle: the annotation
+	latency time.Duration // settle, signed: from the run's end to the attester's
 }
 
 // event is told on the run. Its id makes it one event, however often it is told.
@@ -61,9 +62,6 @@ func decide(r run, tries []try, cfg *Config, trusted func(bundle string) bool, n
 		return r.let(failed, "the run failed", "RunFailed")
 	}
 	if len(tries) == 0 {
-		if why := r.malformed(); why != "" {
-			return r.refuse(why)
-		}
 		if why := cfg.misplaced(r); why != "" {
 			return r.refuse(why)
 		}
@@ -79,16 +77,18 @@ func decide(r run, tries []try, cfg *Config, trusted func(bundle string) bool, n
 	if cfg.Verify {
 		stages = append(stages, verifying)
 	}
-	var attested time.Time
+	var attested try
 	for _, s := range stages {
 		first, last, ok := span(tries, s)
 		switch {
 		case !ok:
-			return r.start(s, 0, event{})
+			return r.start(s, 0, attested.image, event{})
 		case !last.done:
 			return action{}
+		case last.ok && s == signing && !digest.MatchString(last.image):
+			return r.refuse(fmt.Sprintf("%s did not say which image it has signed: %q", s.task, clean(last.image, maxQuote)))
 		case last.ok && s == signing:
-			attested = last.ended
+			attested = last
 		case last.ok:
 		case last.refused:
 			return r.refuse(fmt.Sprintf("%s said no: %s", s.task, clean(last.why, maxMessage)))
@@ -101,24 +101,24 @@ func decide(r run, tries []try, cfg *Config, trusted func(bundle string) bool, n
 			if at.After(now) {
 				return action{after: at.Sub(now)}
 			}
-			return r.start(s, last.number+1, event{
+			return r.start(s, last.number+1, attested.image, event{
 				id: fmt.Sprintf("%s-%d", s.prefix, last.number+1), reason: "SigningRetried", warning: true,
 				message: fmt.Sprintf("attempt %d to %s failed and is made again: %s", last.number+1, s.task, why),
 			})
 		}
 	}
 	return action{
-		do: settle, outcome: signed, note: "true", image: r.image, latency: attested.Sub(r.ended),
-		event: event{id: "signed", reason: "Signed", message: "signed: " + r.image},
+		do: settle, outcome: signed, note: "true", image: attested.image, latency: attested.ended.Sub(r.ended),
+		event: event{id: "signed", reason: "Signed", message: "signed: " + attested.image},
 	}.unlessSettled(r)
 }
 
 // start begins an attempt. A run that nobody holds could be deleted while it is signed.
-func (r run) start(s stage, number int, e event) action {
+func (r run) start(s stage, number int, image string, e event) action {
 	if !r.held && !r.deleting {
 		return action{do: hold}
 	}
-	return action{do: start, stage: s, number: number, event: e}
+	return action{do: start, stage: s, number: number, image: image, event: e}
 }
 
 func (r run) refuse(why string) action {

@@ -26,7 +26,7 @@ func TestDecide(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	good := run{
 		namespace: "paths-build-a", name: "r", uid: testUID, held: true, done: true, ok: true, ended: ago(5 * time.Minute),
-		image: testDigest, handover: "registry.example/staging/a@" + testDigest, bundle: testBundle, wanted: "registry.example:5000/evidence/a/orders:v1",
+		bundle: testBundle, wanted: "registry.example:5000/evidence/a/orders:v1",
 	}
 	with := func(change func(*run)) run { r := good; change(&r); return r }
 	sign := func(n int, change func(*try)) try {
@@ -35,7 +35,7 @@ func TestDecide(t *testing.T) {
 		return t
 	}
 	running := func(t *try) { t.done = false }
-	worked := func(t *try) { t.ok = true }
+	worked := func(t *try) { t.ok, t.image = true, testDigest }
 	no := func(t *try) { t.refused, t.why = true, "the source is not reviewed" }
 	broke := func(t *try) { t.why = "PodEvicted: gone" }
 	verify := func(t try) try { t.stage = "verify"; return t }
@@ -68,10 +68,8 @@ func TestDecide(t *testing.T) {
 		"long ago, not held":        {with(func(r *run) { r.held, r.ended = false, ago(25*time.Hour) }), nil, "wait"},
 		"long ago, half collected":  {with(func(r *run) { r.held, r.ended = false, ago(25*time.Hour) }), []try{verify(sign(0, worked))}, "wait"},
 		"long ago, held":            {with(func(r *run) { r.ended = ago(25 * time.Hour) }), nil, "start sign 0"},
-		"no handover":               {with(func(r *run) { r.handover = "" }), nil, "settle refused no: the run has no result handover"},
-		"handover by tag":           {with(func(r *run) { r.handover = "registry.example/a:latest" }), nil, `settle refused no: the result handover is not REPOSITORY@DIGEST: "registry.example/a:latest"`},
-		"handover with an escape":   {with(func(r *run) { r.handover = "\x1b]0;x\a" }), nil, `settle refused no: the result handover is not REPOSITORY@DIGEST: "]0;x"`},
-		"without a digest":          {with(func(r *run) { r.image = "" }), nil, "settle refused no: the result IMAGE_DIGEST is not a digest"},
+		"signed nobody knows what":  {good, []try{sign(0, func(t *try) { t.ok = true })}, `settle refused no: attest did not say which image it has signed: ""`},
+		"signed with an escape":     {good, []try{sign(0, func(t *try) { t.ok, t.image = true, "\x1b]0;x\a" })}, `settle refused no: attest did not say which image it has signed: "]0;x"`},
 		"no bundle":                 {with(func(r *run) { r.bundle = "" }), nil, "settle refused no: its Pipeline is not from a bundle"},
 		"another bundle":            {with(func(r *run) { r.bundle = "x@" + testDigest }), nil, "settle refused no: its Pipeline is not from a trusted bundle"},
 		"signing":                   {good, []try{sign(0, running)}, "wait"},
@@ -94,7 +92,7 @@ func TestDecide(t *testing.T) {
 		"the first is gone":         {good, []try{sign(2, broke)}, "start sign 3"},
 		"broke for an hour":         {good, []try{sign(0, func(t *try) { broke(t); t.created = ago(2 * time.Hour) }), sign(9, func(t *try) { broke(t); t.ended = ago(time.Hour) })}, "settle gave_up no: gave up after 10 attempts: PodEvicted: gone"},
 		"verifier broke":            {good, []try{sign(0, worked), verify(sign(0, broke))}, "start verify 1"},
-		"results gone after it":     {with(func(r *run) { r.handover, r.bundle = "", "" }), []try{sign(0, worked), verify(sign(0, worked))}, settled},
+		"results gone after it":     {with(func(r *run) { r.bundle = "" }), []try{sign(0, worked), verify(sign(0, worked))}, settled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := testConfig()
@@ -122,8 +120,8 @@ func TestDecideWithoutVerifier(t *testing.T) {
 	cfg := testConfig()
 	cfg.Verify = false
 	end := time.Now()
-	r := run{held: true, done: true, ok: true, ended: end.Add(-time.Minute), image: testDigest}
-	a := decide(r, []try{{stage: "sign", done: true, ok: true, ended: end}}, &cfg, nil, end)
+	r := run{held: true, done: true, ok: true, ended: end.Add(-time.Minute)}
+	a := decide(r, []try{{stage: "sign", done: true, ok: true, ended: end, image: testDigest}}, &cfg, nil, end)
 	if a.do != settle || a.outcome != signed || a.latency != time.Minute || a.image != testDigest {
 		t.Errorf("got %+v", a)
 	}

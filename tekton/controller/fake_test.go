@@ -233,9 +233,6 @@ func (a *api) endRun(namespace, name string, ok bool) {
 		u.Object["status"] = map[string]any{
 			"conditions":     []any{map[string]any{"type": "Succeeded", "status": truth(ok), "reason": "Done"}},
 			"completionTime": time.Now().UTC().Format(time.RFC3339),
-			"results": []any{
-				param("IMAGE_DIGEST", testDigest), param("handover", "registry.example/staging/a@"+testDigest),
-			},
 			"provenance": map[string]any{"refSource": map[string]any{
 				"uri": strings.Split(testBundle, "@")[0], "digest": map[string]any{"sha256": strings.TrimPrefix(testDigest, "sha256:")},
 			}},
@@ -258,6 +255,9 @@ func (a *api) endTask(name string, code int, message string) {
 	status := map[string]any{
 		"conditions":     []any{map[string]any{"type": "Succeeded", "status": truth(code == 0), "reason": reason, "message": "the pod says so"}},
 		"completionTime": time.Now().UTC().Format(time.RFC3339),
+	}
+	if code == 0 {
+		status["results"] = []any{param("image-digest", testDigest)}
 	}
 	if code > 0 {
 		status["steps"] = []any{

@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,17 +11,15 @@ import (
 // Names that package tekton defines. They are repeated, and a test compares them, because
 // that package brings all of Tekton's types and this binary needs none.
 const (
-	SigningNamespace  = "paths-signing"
-	SystemNamespace   = "paths-system"
-	BuildPrefix       = "paths-build-"
-	ZoneLabel         = "pavedpaths.dev/zone"
-	Finalizer         = "pavedpaths.dev/signing"
-	SignedAnnotation  = "pavedpaths.dev/signed"
-	attesterAccount   = "attester"
-	verifierAccount   = "verifier"
-	resultImageDigest = "IMAGE_DIGEST"
-	resultHandover    = "handover"
-	paramImage        = "image"
+	SigningNamespace = "paths-signing"
+	SystemNamespace  = "paths-system"
+	BuildPrefix      = "paths-build-"
+	ZoneLabel        = "pavedpaths.dev/zone"
+	Finalizer        = "pavedpaths.dev/signing"
+	SignedAnnotation = "pavedpaths.dev/signed"
+	attesterAccount  = "attester"
+	verifierAccount  = "verifier"
+	paramImage       = "image"
 )
 
 // ImageAnnotation says on a signed run which image was signed, by digest.
@@ -30,6 +27,8 @@ const ImageAnnotation = "pavedpaths.dev/signed-image"
 
 // run is what decisions read of a PipelineRun. It leaves out labels and annotations but
 // the two that the controller writes, and those serve to see whether a write is needed.
+// It leaves out the run's results as well: a build that broke out of its fence could have
+// written them. What was signed is the attester's to say.
 type run struct {
 	namespace, name, uid, version string
 
@@ -41,8 +40,6 @@ type run struct {
 	done, ok bool
 	why      string // the condition's reason
 	ended    time.Time
-	image    string // IMAGE_DIGEST
-	handover string // REPOSITORY@DIGEST
 	wanted   string // where it wants its image, HOST/NAME[:TAG]
 	bundle   string // REPOSITORY@DIGEST that the Pipeline came from, as Tekton has resolved it
 }
@@ -58,8 +55,6 @@ func readRun(u *unstructured.Unstructured) run {
 	r.held = slices.Contains(r.finalizers, Finalizer)
 	end := readEnd(u)
 	r.done, r.ok, r.why, r.ended = end.done, end.ok, end.reason, end.at
-	r.image = result(u, resultImageDigest)
-	r.handover = result(u, resultHandover)
 	r.wanted = parameter(u, paramImage)
 	uri, _, _ := unstructured.NestedString(u.Object, "status", "provenance", "refSource", "uri")
 	sum, _, _ := unstructured.NestedString(u.Object, "status", "provenance", "refSource", "digest", "sha256")
@@ -70,19 +65,6 @@ func readRun(u *unstructured.Unstructured) run {
 }
 
 func (r run) key() string { return r.namespace + "/" + r.name }
-
-// malformed says what is wrong with the results, if anything is.
-func (r run) malformed() string {
-	switch {
-	case r.handover == "":
-		return fmt.Sprintf("the run has no result %s: use a Pipeline from a trusted bundle", resultHandover)
-	case !pinned.MatchString(r.handover):
-		return fmt.Sprintf("the result %s is not REPOSITORY@DIGEST: %q", resultHandover, clean(r.handover, maxQuote))
-	case !digest.MatchString(r.image):
-		return fmt.Sprintf("the result %s is not a digest: %q", resultImageDigest, clean(r.image, maxQuote))
-	}
-	return ""
-}
 
 // parameter is the value of a parameter of a run that is a string.
 func parameter(u *unstructured.Unstructured, name string) string {

@@ -13,9 +13,12 @@ import (
 // runUIDLabel is on each signing TaskRun: the UID of the run that it is about.
 const runUIDLabel = "pavedpaths.dev/run-uid"
 
-// refusalResult is the result in which a Task says why it refuses. Without it, the
-// condition's message is told.
-const refusalResult = "refusal"
+// Results of the signing Tasks: why one refuses (without it, the condition's message is
+// told), and which image the attester has signed.
+const (
+	refusalResult = "refusal"
+	imageResult   = "image-digest"
+)
 
 // stage is a Task of the signing namespace that a run goes through.
 type stage struct {
@@ -39,6 +42,7 @@ type try struct {
 	done, ok       bool
 	refused        bool   // for good: the signer has looked, and said no
 	why            string // from outside, and not cleaned
+	image          string // what the attester has signed, by digest
 }
 
 // tryName is all a TaskRun is known by: a stage, a UID and a number.
@@ -69,6 +73,9 @@ func readTry(u *unstructured.Unstructured) (try, bool) {
 	}
 	e := readEnd(u)
 	t.done, t.ok, t.ended = e.done, e.ok, e.at
+	if t.ok {
+		t.image = result(u, imageResult)
+	}
 	if t.done && !t.ok {
 		t.refused, t.why = refusal(u, e)
 	}
@@ -122,18 +129,14 @@ func said(u *unstructured.Unstructured, message string) string {
 	return ""
 }
 
-// taskRun is the signing TaskRun of a run. It says which run to look at, and nothing else
-// that the signer would have to believe.
-func (c *Config) taskRun(s stage, r run, number int) *unstructured.Unstructured {
-	destination := r.wanted
-	if s == verifying { // it is told the digest, too
-		destination = repository(destination)
-	}
-	ref := map[string]any{"kind": "Task", "name": s.task}
-	if c.TaskBundle != "" {
-		ref = map[string]any{"resolver": "bundles", "params": []any{
-			param("bundle", c.TaskBundle), param("name", s.task), param("kind", "task"),
-		}}
+// taskRun is the signing TaskRun of a run. The attester is told which run to look at, and
+// the verifier which image it has signed: nothing that they would have to believe.
+func (c *Config) taskRun(s stage, r run, number int, image string) *unstructured.Unstructured {
+	params := []any{param("run-namespace", r.namespace), param("run-name", r.name)}
+	if s == verifying {
+		params = append(params, param("image-digest", image), param("destination", repository(r.wanted)))
+	} else {
+		params = append(params, param("run-uid", r.uid), param("destination", r.wanted))
 	}
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "tekton.dev/v1",
@@ -146,15 +149,8 @@ func (c *Config) taskRun(s stage, r run, number int) *unstructured.Unstructured 
 		"spec": map[string]any{
 			"serviceAccountName": s.account,
 			"timeout":            c.Timeout.String(),
-			"taskRef":            ref,
-			"params": []any{
-				param("run-namespace", r.namespace),
-				param("run-name", r.name),
-				param("run-uid", r.uid),
-				param("handover", r.handover),
-				param("image-digest", r.image),
-				param("destination", destination),
-			},
+			"taskRef":            map[string]any{"kind": "Task", "name": s.task},
+			"params":             params,
 		},
 	}}
 }

@@ -26,7 +26,7 @@ func TestNames(t *testing.T) {
 		SigningNamespace: tekton.SigningNamespace, SystemNamespace: tekton.SystemNamespace, BuildPrefix: tekton.BuildPrefix,
 		ZoneLabel: tekton.ZoneLabel, Finalizer: tekton.Finalizer, SignedAnnotation: tekton.SignedAnnotation,
 		attesterAccount: tekton.AttesterAccount, verifierAccount: tekton.VerifierAccount,
-		resultImageDigest: tekton.ResultImageDigest, resultHandover: tekton.ResultHandover,
+		refusalResult: tekton.ResultRefusal, imageResult: tekton.ResultSigned,
 	} {
 		if ours != theirs {
 			t.Errorf("%q is %q in package tekton", ours, theirs)
@@ -157,12 +157,11 @@ func TestVerb(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	for args, want := range map[string]string{
-		"": "--destination",
-		"-destination=x/y -task-bundle=x/y:latest":                       "by its digest",
-		"-destination=x/y -signers=0":                                    "at least 1",
-		"-destination=x/y -retention=1h":                                 "--retention",
-		"-destination=x/y -retry-base=0":                                 "--retry-base",
-		"-destination=x/y -task-bundle=" + testBundle + " -verify=false": "",
+		"":                               "--destination",
+		"-destination=x/y -signers=0":    "at least 1",
+		"-destination=x/y -retention=1h": "--retention",
+		"-destination=x/y -retry-base=0": "--retry-base",
+		"-destination=x/y -verify=false": "",
 	} {
 		var c Config
 		fs := flag.NewFlagSet("", flag.ContinueOnError)
@@ -181,8 +180,8 @@ func TestConfig(t *testing.T) {
 // TestValid asks Tekton whether it would take the TaskRuns.
 func TestValid(t *testing.T) {
 	cfg := testConfig()
-	for _, cfg.TaskBundle = range []string{"", testBundle} {
-		b, err := cfg.taskRun(signing, run{namespace: ns, name: "r", uid: testUID}, 0).MarshalJSON()
+	for _, s := range []stage{signing, verifying} {
+		b, err := cfg.taskRun(s, run{namespace: ns, name: "r", uid: testUID}, 0, testDigest).MarshalJSON()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,17 +195,6 @@ func TestValid(t *testing.T) {
 		if err := tr.Validate(t.Context()); err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-// TestBundle: by a bundle, the Task is named by its digest.
-func TestBundle(t *testing.T) {
-	cfg := testConfig()
-	cfg.TaskBundle = testBundle
-	got := cfg.taskRun(verifying, run{uid: testUID}, 3).Object["spec"].(map[string]any)["taskRef"]
-	want := map[string]any{"resolver": "bundles", "params": []any{param("bundle", testBundle), param("name", "verify"), param("kind", "task")}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
 	}
 }
 
@@ -237,8 +225,8 @@ func FuzzRead(f *testing.F) {
 		r := readRun(u)
 		readTry(u)
 		cfg := testConfig()
-		if a := decide(r, nil, &cfg, func(string) bool { return true }, time.Now()); a.do == start && (!pinned.MatchString(r.handover) || !digest.MatchString(r.image)) {
-			t.Errorf("starts a signer for %q, %q", r.handover, r.image)
+		if a := decide(r, nil, &cfg, func(string) bool { return true }, time.Now()); a.do == start && !place.MatchString(r.wanted) {
+			t.Errorf("starts a signer for %q", r.wanted)
 		}
 	})
 }

@@ -39,12 +39,12 @@ type attestFlags struct {
 	signer                       signerFlags
 	noCache                      bool
 	eventsFD                     int
-	// observe and uid name the PipelineRun in which provenance is observed, and pipelines,
-	// podTemplate and sandboxes say which ones are trusted.
-	observe, uid           string
-	pipelines, podTemplate string
-	sandboxes              []string
+	// observe and uid name the PipelineRun in which provenance is observed, and platform is
+	// the folder that says which ones are trusted. What was read is in run and trust.
+	observe, uid, platform string
+	digestFile             string
 	pipelineRun            provenance.TektonRun
+	trust                  provenance.TektonTrust
 	// builtHere is true if the process that built started this one: ship says so.
 	builtHere bool
 }
@@ -77,7 +77,7 @@ Rekor v2. Who verifies an identity there goes by timestamps:
   pathctl attest --from ./fetch --from ./build --from ./publish --to registry.example.com/team/ --login \
       --signing-config signing_config.json --trusted-root trusted_root.json
   pathctl attest --from ./fetch --from ./build --from ./publish --to registry.example.com/team/ --layout both
-  pathctl attest --observe paths-build-orders/orders-x7k2p --observe-uid "$UID" --pipelines /trust/pipelines \
+  pathctl attest --observe paths-build-orders/orders-x7k2p --observe-uid "$UID" --platform /etc/paths/trust \
       --to registry.example.com/team/orders:v1
   pathctl attest --staging ./staging --image sha256:… --claims sha256:… \
       --run .paths/run.json --to registry.example.com/team/orders:v1`,
@@ -89,6 +89,11 @@ Rekor v2. Who verifies an identity there goes by timestamps:
 			res, err := a.attest(cmd.Context(), f, a.changed(cmd, f.overrides))
 			if err != nil {
 				return err
+			}
+			if f.digestFile != "" {
+				if err := writeDigest(f.digestFile, res.Reference); err != nil {
+					return err
+				}
 			}
 			return a.print(res, func(w io.Writer) {
 				fmt.Fprintf(w, "image  %s\n", res.Reference)
@@ -116,9 +121,8 @@ Rekor v2. Who verifies an identity there goes by timestamps:
 	fl.StringVar(&f.to, "to", "", "where the image goes: HOST/REPO[:TAG] or oci:DIR[:TAG]; HOST/REPO/ adds the image's name")
 	fl.StringVar(&f.observe, "observe", "", "PipelineRun of Tekton's, NAMESPACE/NAME, in which provenance is observed: a pod asks its cluster")
 	fl.StringVar(&f.uid, "observe-uid", "", "UID of that PipelineRun")
-	fl.StringVar(&f.pipelines, "pipelines", "", "file with the bundles that are trusted to build, one REPOSITORY@DIGEST a line")
-	fl.StringVar(&f.podTemplate, "pod-template", "", "file with the pod template that the platform gives every run, as JSON")
-	fl.StringSliceVar(&f.sandboxes, "sandbox", nil, "RuntimeClasses in which builds share no kernel")
+	fl.StringVar(&f.platform, "platform", "", "folder that says which runs are trusted: pipelines, the bundles that may build, one REPOSITORY@DIGEST a line; and runtime-class, the sandbox that every build runs in, if there is one")
+	fl.StringVar(&f.digestFile, "digest-file", "", "file to write the digest of the attested image to as well, without a line's end")
 	f.signer.add(cmd, attest.RoleAttester)
 	addLayout(cmd, &f.layout)
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, even if nothing has changed")
@@ -148,13 +152,20 @@ func (f *attestFlags) check() error {
 			return step.Usagef("%s is missing: give what the producer handed over with --from, or --staging, --image, --claims and --run", flag)
 		}
 	}
-	for flag, v := range map[string]string{"--observe-uid": f.uid, "--pipelines": f.pipelines} {
-		if (f.observe == "") != (v == "") {
-			return step.Usagef("--observe, --observe-uid and --pipelines go together: %s is the odd one", flag)
-		}
+	if given := f.observe != ""; given != (f.uid != "") || given != (f.platform != "") {
+		return step.Usagef("--observe, --observe-uid and --platform belong together: give all three, or none")
 	}
-	if f.observe == "" && (f.podTemplate != "" || len(f.sandboxes) > 0) {
-		return step.Usagef("--pod-template and --sandbox are for --observe")
+	return nil
+}
+
+// writeDigest writes the digest of what a reference names.
+func writeDigest(file, reference string) error {
+	l, err := oci.ParseLocator(reference)
+	if err == nil {
+		err = writeFile(file, []byte(l.Digest), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("--digest-file: %w", err)
 	}
 	return nil
 }

@@ -37,12 +37,9 @@ func (a *app) takenUp(ctx context.Context, f *attestFlags, r *run.Runner) (attes
 	if err != nil {
 		return attested{}, true, err
 	}
-	p, err := a.readIntent(ctx, signer, ref, r.Work())
+	p, err := a.readIntent(ctx, signer, ref, f.uid, r.Work())
 	if err != nil {
 		return attested{}, true, err
-	}
-	if p.Run != f.uid {
-		return attested{}, true, fmt.Errorf("the intent %s is of run %.100q, not %s", ref, p.Run, f.uid)
 	}
 	res, _, err := a.publish(ctx, signer, p, nil)
 	return res, true, err
@@ -78,12 +75,12 @@ func (a *app) intend(ctx context.Context, signer *attest.Signer, p publication, 
 	if err != nil || first == mine {
 		return p, err == nil, err
 	}
-	p, err = a.readIntent(ctx, signer, first, tmp)
+	p, err = a.readIntent(ctx, signer, first, p.Run, tmp)
 	return p, false, err
 }
 
-// readIntent fetches an intent, and puts its signatures where sign finds them.
-func (a *app) readIntent(ctx context.Context, signer *attest.Signer, ref, work string) (publication, error) {
+// readIntent fetches the intent for a run, and puts its signatures where sign finds them.
+func (a *app) readIntent(ctx context.Context, signer *attest.Signer, ref, uid, work string) (publication, error) {
 	var p publication
 	from, err := oci.ParseLocator(ref)
 	if err != nil || from.Digest == "" {
@@ -103,6 +100,9 @@ func (a *app) readIntent(ctx context.Context, signer *attest.Signer, ref, work s
 	}
 	if err := json.Unmarshal(raw, &p); err != nil {
 		return p, fmt.Errorf("%s: %w", ref, err)
+	}
+	if p.Run != uid {
+		return p, fmt.Errorf("the intent %s is of run %.100q, not %s", ref, p.Run, uid)
 	}
 	for i, st := range p.Evidence {
 		bundle, err := bounded.ReadFile(filepath.Join(dirs[0], intentBundle+strconv.Itoa(i)), attest.MaxBundle)

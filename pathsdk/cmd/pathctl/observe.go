@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -26,14 +28,14 @@ func (a *app) fromPipelineRun(ctx context.Context, f *attestFlags, r *run.Runner
 	if !ok {
 		return step.Usagef("--observe %s: give NAMESPACE/NAME", f.observe)
 	}
-	trust, err := f.trusted()
-	if err != nil {
+	var err error
+	if f.trust, err = f.trusted(); err != nil {
 		return err
 	}
 	if f.pipelineRun, err = a.host.Kubernetes.TektonRun(ctx, namespace, name); err != nil {
 		return fmt.Errorf("observe %s: %w", f.observe, err)
 	}
-	if err := f.pipelineRun.Check(trust); err != nil {
+	if err := f.pipelineRun.Check(f.trust); err != nil {
 		return f.refused(err)
 	}
 	ref := f.pipelineRun.Handover()
@@ -59,14 +61,10 @@ func (f *attestFlags) refused(err error) error {
 
 // observed is the record of the run with what the cluster says of it.
 func (f *attestFlags) observed(rec provenance.Record) (provenance.Record, error) {
-	trust, err := f.trusted()
-	if err != nil {
-		return rec, err
-	}
 	if err := sameInputs(f.pipelineRun, rec); err != nil {
 		return rec, f.refused(err)
 	}
-	out, err := f.pipelineRun.Observed(rec, trust)
+	out, err := f.pipelineRun.Observed(rec, f.trust)
 	if err != nil {
 		return rec, f.refused(err)
 	}
@@ -75,21 +73,21 @@ func (f *attestFlags) observed(rec provenance.Record) (provenance.Record, error)
 
 // trusted reads what the platform team says of runs.
 func (f *attestFlags) trusted() (provenance.TektonTrust, error) {
-	trust := provenance.TektonTrust{UID: f.uid, Sandboxes: f.sandboxes}
-	raw, err := bounded.ReadFile(f.pipelines, maxTekton)
+	trust := provenance.TektonTrust{UID: f.uid}
+	raw, err := bounded.ReadFile(filepath.Join(f.platform, "pipelines"), maxTekton)
 	if err != nil {
-		return trust, fmt.Errorf("--pipelines: %w", err)
+		return trust, fmt.Errorf("--platform: %w", err)
 	}
 	for line := range strings.Lines(string(raw)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 			trust.Pipelines = append(trust.Pipelines, line)
 		}
 	}
-	if f.podTemplate != "" {
-		if trust.PodTemplate, err = bounded.ReadFile(f.podTemplate, maxTekton); err != nil {
-			return trust, fmt.Errorf("--pod-template: %w", err)
-		}
+	class, err := bounded.ReadFile(filepath.Join(f.platform, "runtime-class"), maxTekton)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return trust, fmt.Errorf("--platform: %w", err)
 	}
+	trust.RuntimeClass = strings.TrimSpace(string(class))
 	return trust, nil
 }
 

@@ -105,9 +105,7 @@ func (a *app) publish(ctx context.Context, signer *attest.Signer, p publication,
 		}
 		if !first {
 			// What was signed here stays in the log, and is published nowhere.
-			if p, res.Duplicate = theirs, true; p.Image == "" {
-				return res, 0, errors.New("the earlier attempt's intent names no image")
-			}
+			p, res.Duplicate = theirs, true
 			if signatures, err = a.signEvidence(ctx, signer, p.Evidence); err != nil {
 				return res, 0, err
 			}

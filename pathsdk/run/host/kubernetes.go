@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -198,6 +199,9 @@ var (
 	errThere = errors.New("there is one already")
 )
 
+// objectName is a DNS subdomain (RFC 1123), as names of objects are.
+var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+
 func (k Kubernetes) url(path ...string) string {
 	u := url.URL{Scheme: "https", Host: k.Address}
 	return u.JoinPath(path...).String()
@@ -206,8 +210,8 @@ func (k Kubernetes) url(path ...string) string {
 // get reads one object.
 func (k Kubernetes) get(ctx context.Context, client *http.Client, token string, to any, path ...string) error {
 	for _, p := range path[1:] {
-		if p == "" || p == "." || p == ".." || strings.Contains(p, "/") {
-			return fmt.Errorf("%q is no name of an object", p)
+		if !objectName.MatchString(p) {
+			return fmt.Errorf("%.100q is no name of an object", p)
 		}
 	}
 	err := k.retry(ctx, func() (bool, error) {
