@@ -39,7 +39,9 @@ func images(c config, lib, made string) error {
 	l.tree("usr/local/go", env["GOROOT"], func(rel string) bool {
 		return rel == "test" || rel == "doc" || rel == "api" || filepath.Base(rel) == "testdata"
 	})
-	l.program("/usr/bin/git")
+	if err := l.git(); err != nil {
+		return err
+	}
 	config := func(proxy string, more ...string) v1.Config {
 		return v1.Config{WorkingDir: "/", Env: append([]string{
 			imagePath, "HOME=/root", "GOPATH=/go", "GOTOOLCHAIN=local", "GOPROXY=" + proxy, "GOSUMDB=" + env["GOSUMDB"],
@@ -83,6 +85,18 @@ func (l *layer) shell() {
 		}
 	}
 	l.link("usr/bin/env", "../../bin/busybox")
+}
+
+// git is git as an image of Docker's has it: with what fetches from a URL, and with
+// what serves one, which tests start.
+func (l *layer) git() error {
+	dir, err := output("git", "--exec-path")
+	if err != nil {
+		return err
+	}
+	l.programs("/usr/bin/git", filepath.Join(dir, "git-remote-http"), filepath.Join(dir, "git-http-backend"))
+	l.link(strings.TrimPrefix(filepath.Join(dir, "git-remote-https"), "/"), "git-remote-http")
+	return nil
 }
 
 // seed adds a module proxy in the file system, for what Dagger asks for by commit

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -71,19 +72,22 @@ func (l *layer) copy(name, from string) {
 	l.add(tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: int64(info.Mode().Perm())}, data)
 }
 
-// program puts a program and the shared libraries that it loads into the layer.
-func (l *layer) program(from string) {
+// programs puts programs and the shared libraries that they load into the layer.
+func (l *layer) programs(from ...string) {
 	if l.err != nil {
 		return
 	}
-	libraries, err := output("ldd", from)
+	out, err := output("ldd", from...)
 	if err != nil {
 		l.err = err
 		return
 	}
-	l.copy(strings.TrimPrefix(from, "/"), from)
-	for _, m := range regexp.MustCompile(`(/\S+) \(0x`).FindAllStringSubmatch(libraries, -1) {
-		l.copy(strings.TrimPrefix(m[1], "/"), m[1])
+	for _, m := range regexp.MustCompile(`(/\S+) \(0x`).FindAllStringSubmatch(out, -1) {
+		from = append(from, m[1])
+	}
+	slices.Sort(from)
+	for _, file := range slices.Compact(from) {
+		l.copy(strings.TrimPrefix(file, "/"), file)
 	}
 }
 
