@@ -45,7 +45,7 @@ e2e-trust: build ## end-to-end: sign by identity on a real Sigstore, as its veri
 e2e-vault: build ## end-to-end: sign with a key in a real HashiCorp Vault
 	@scripts/e2e-vault.sh
 
-e2e-kyverno: build ## end-to-end: exported policies in Kyverno, policy-controller and Conforma's types
+e2e-kyverno: build ## end-to-end: exported policies in Kyverno, policy-controller, and Conforma's and AMPEL's types
 	@scripts/e2e-kyverno.sh
 
 cluster: ## start a Kubernetes with Tekton for tests, and print what to export

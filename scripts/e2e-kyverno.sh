@@ -1,14 +1,14 @@
 #!/bin/sh
 # Runs what pathctl policy export writes through the other verifiers: Kyverno's command
 # line, policy-controller's tester, and the Go types of what has no command line of that
-# kind. All are built from their Go modules, once for each version; a Sigstore on
+# kind, or none that can be had. All are built from their Go modules, once for each version; a Sigstore on
 # loopback signs by identity. What was started is stopped.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
 export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
 
-key=$({ go version; cat ci/kyverno/go.mod ci/kyverno/go.sum ci/export/go.mod ci/export/go.sum ci/export/*.go; } | sha256sum | cut -c1-16)
+key=$({ go version; cat ci/kyverno/go.mod ci/kyverno/go.sum ci/export/go.mod ci/export/go.sum ci/export/*.go ci/ampel/go.mod ci/ampel/go.sum ci/ampel/*.go; } | sha256sum | cut -c1-16)
 bin=$root/.bench/export/$key
 mkdir -p "$bin"
 while read -r name module package; do
@@ -20,6 +20,7 @@ done <<LIST
 kyverno ci/kyverno github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno
 policy-tester ci/export github.com/sigstore/policy-controller/cmd/tester
 check ci/export .
+ampel-check ci/ampel .
 LIST
 find "$root/.bench/export" -mindepth 1 -maxdepth 1 ! -name "$key" -exec rm -rf {} +
 

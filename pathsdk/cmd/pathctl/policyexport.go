@@ -37,6 +37,7 @@ requires of images, into configuration for a verifier of another kind:
   policy-controller  a ClusterImagePolicy (policy.sigstore.dev/v1beta1) for each
                      requirement, and a TrustRoot for each identity; for version 0.14
   conforma           an EnterpriseContractPolicy's spec for each attester
+  ampel              a PolicySet (carabiner.policy.v1), with a policy for each requirement
 
 Only what the other verifier can enforce goes in. What it can't, such as rules in CEL,
 tiers and the age of a scan, stands at the head of each file and is printed: judge
@@ -50,7 +51,8 @@ Give each export a folder of its own: files of an earlier one stay there.`,
 		Example: `  pathctl policy export --format kyverno --images 'registry.example.com/team/*' --out deploy/policy
   pathctl policy export --format kyverno --images 'registry.example.com/team/*' --one-platform --out - | kubectl apply -f -
   pathctl policy export --format policy-controller --images 'registry.example.com/team/**' --out deploy/policy
-  pathctl policy export --format conforma --policy policy.yaml --trust trust.yaml --out deploy/policy`,
+  pathctl policy export --format conforma --policy policy.yaml --trust trust.yaml --out deploy/policy
+  pathctl policy export --format ampel --one-platform --out deploy/policy`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return a.exportPolicy(f) },
 	}

@@ -91,11 +91,11 @@ type Result struct {
 }
 
 // Formats lists what Write can write.
-func Formats() []string { return []string{"conforma", "kyverno", "policy-controller"} }
+func Formats() []string { return []string{"ampel", "conforma", "kyverno", "policy-controller"} }
 
 // Write makes the configuration. The same input gives the same bytes.
 func Write(format string, in Input) (Result, error) {
-	write := map[string]func(*plan) error{"conforma": conforma, "kyverno": kyverno, "policy-controller": policyController}[format]
+	write := map[string]func(*plan) error{"ampel": ampel, "conforma": conforma, "kyverno": kyverno, "policy-controller": policyController}[format]
 	if write == nil {
 		return Result{}, step.Usagef("format %q is unknown; choose %s", format, strings.Join(Formats(), ", "))
 	}
@@ -270,7 +270,12 @@ func (p *plan) head() {
 	}
 }
 
-func title(format string) string { return strings.ToUpper(format[:1]) + format[1:] }
+func title(format string) string {
+	if format == "ampel" {
+		return "AMPEL"
+	}
+	return strings.ToUpper(format[:1]) + format[1:]
+}
 
 // wrap breaks a text into lines at its spaces. Texts hold names from policy and trust
 // root: none may end the comment that it stands in.

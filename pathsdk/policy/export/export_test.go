@@ -114,6 +114,8 @@ func TestWrite(t *testing.T) {
 		"policy-controller key":       {"policy-controller", export.Input{Images: "registry.example.com/team/**", Signers: []export.Signer{attester(t), verifier(t)}}},
 		"policy-controller both":      {"policy-controller", export.Input{Images: "registry.example.com/team/**", Signers: []export.Signer{attester(t), ci(t)}, OnePlatform: true}},
 		"policy-controller pattern":   {"policy-controller", export.Input{Images: "**", Signers: []export.Signer{pattern}}},
+		"ampel":                       {"ampel", export.Input{Signers: []export.Signer{attester(t), ci(t), verifier(t)}, OnePlatform: true}},
+		"ampel pattern":               {"ampel", export.Input{Signers: []export.Signer{pattern}}},
 		"conforma":                    {"conforma", export.Input{Signers: []export.Signer{attester(t), ci(t), verifier(t)}}},
 	}
 	for name, tt := range tests {
@@ -178,10 +180,12 @@ func TestWriteRefuses(t *testing.T) {
 		in     export.Input
 		want   string
 	}{
-		"format":               {"opa", export.Input{Images: "*"}, `format "opa" is unknown; choose conforma, kyverno, policy-controller`},
+		"format":               {"opa", export.Input{Images: "*"}, `format "opa" is unknown; choose ampel, conforma, kyverno, policy-controller`},
 		"kyverno's images":     {"kyverno", export.Input{}, "--images is missing"},
 		"controller's images":  {"policy-controller", export.Input{}, "--images is missing"},
 		"conforma's images":    {"conforma", export.Input{Images: "*"}, "leave it out"},
+		"ampel's images":       {"ampel", export.Input{Images: "*"}, "leave it out"},
+		"ampel platforms":      {"ampel", export.Input{Policy: only(provenance)}, "give --one-platform"},
 		"nobody has the role":  {"kyverno", export.Input{Images: "*", Signers: []export.Signer{verifier(t)}}, "requires signature, and nobody in the trust root may sign it: add a signer with roles: [attester] and maxTier: derived"},
 		"name of a folder":     {"conforma", export.Input{Signers: []export.Signer{named("../attester")}}, "rename it in the trust root"},
 		"name with a line":     {"kyverno", export.Input{Images: "*", Signers: []export.Signer{named("a\nb")}}, "rename it in the trust root"},
@@ -215,8 +219,8 @@ func TestWriteRefuses(t *testing.T) {
 func TestTier(t *testing.T) {
 	low := ci(t)
 	low.MaxTier = evidence.Derived
-	for _, format := range []string{"kyverno", "policy-controller"} {
-		r, err := export.Write(format, export.Input{Policy: microservice(t), Signers: []export.Signer{attester(t), low}, Images: "*"})
+	for format, images := range map[string]string{"kyverno": "*", "policy-controller": "*", "ampel": ""} {
+		r, err := export.Write(format, export.Input{Policy: microservice(t), Signers: []export.Signer{attester(t), low}, Images: images})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,9 +289,9 @@ separation:
 		"without provenance": {unsourced, []string{"evidence by reference"}, []string{"separation", "tier reproduced"}},
 	}
 	for name, tt := range tests {
-		for format, of := range map[string]string{"kyverno": "Kyverno follows none", "policy-controller": "policy-controller follows none", "conforma": "no rule of this file reads"} {
+		for format, of := range map[string]string{"kyverno": "Kyverno follows none", "policy-controller": "policy-controller follows none", "conforma": "no rule of this file reads", "ampel": "no policy of this file follows any"} {
 			in := export.Input{Policy: tt.policy, Signers: []export.Signer{attester(t)}}
-			if format != "conforma" {
+			if format != "conforma" && format != "ampel" {
 				in.Images = "*"
 			}
 			r, err := export.Write(format, in)
