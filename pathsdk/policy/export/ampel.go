@@ -76,12 +76,12 @@ func ampel(p *plan) error {
 		return nothing(p, "AMPEL")
 	}
 	set := ampelSet{ID: p.Policy.Name, Meta: ampelSetMeta{ampelRuntime, p.Policy.Summary, "ON"}}
-	identities := false
+	keys, identities := false, false
 	for _, r := range required {
 		signers := p.signers(r)
 		set.Policies = append(set.Policies, ampelPolicy(p.Policy.Name, r, signers))
 		for _, s := range signers {
-			identities = identities || s.Identity != nil
+			keys, identities = keys || s.Identity == nil, identities || s.Identity != nil
 		}
 		p.does("%s, signed by %s", r.Type().Name, by(signers))
 	}
@@ -89,6 +89,9 @@ func ampel(p *plan) error {
 		p.lacks("the trusted roots of identities, and whether an entry in a transparency log is needed: AMPEL goes by the Sigstore that it is set up with where it runs")
 	}
 	p.ours("no policy of this file follows any, and an image that has by reference alone what it requires fails")
+	if keys {
+		p.note("AMPEL takes a key for DSSE envelopes, and none for Sigstore bundles, in which evidence is published: give it the envelope in each bundle (dsseEnvelope), or what a key signed does not count")
+	}
 	p.note("AMPEL reads comments, as HJSON. It was never run on an exported file; the Go types of its policies (github.com/carabiner-dev/policy 0.5.0) read one")
 	return p.addJSON("ampel.hjson", set)
 }
