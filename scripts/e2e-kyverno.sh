@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs what pathctl policy export writes through the other verifiers: Kyverno's command
 # line, policy-controller's tester, and the Go types of what has no command line of that
-# kind, or none that can be had. All are built from their Go modules, once for each version; a Sigstore on
-# loopback signs by identity. What was started is stopped.
+# kind, or none that can be had. All are built from their Go modules, once for each
+# version; a Sigstore on loopback signs by identity. What was started is stopped.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
