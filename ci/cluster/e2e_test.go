@@ -344,6 +344,25 @@ func (e *env) wayIn(t *testing.T) {
 	if out, err := e.cluster("in", "hostname"); err != nil || strings.TrimSpace(out) != nodeName {
 		t.Errorf("in: %v %s", err, out)
 	}
+	scheduler := func() string {
+		out, err := e.cluster("in", "pidof", "kube-scheduler")
+		if err != nil {
+			t.Errorf("pidof: %v %s", err, out)
+		}
+		return strings.TrimSpace(out)
+	}
+	before := scheduler()
+	if out, err := e.cluster("restart", "kube-scheduler"); err != nil {
+		t.Errorf("restart: %v %s", err, out)
+	}
+	if now := scheduler(); now == "" || now == before {
+		t.Errorf("the scheduler was process %s, and is %s", before, now)
+	}
+	for _, name := range []string{"node", "../node", "nothing"} {
+		if out, err := e.cluster("restart", name); err == nil || !strings.Contains(out, "no program of the node") {
+			t.Errorf("restart %s: %v %s", name, err, out)
+		}
+	}
 }
 
 // certificate has a run take a certificate from the Fulcio of ci/sigstore, with the token

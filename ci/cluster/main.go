@@ -22,6 +22,7 @@ const usage = `usage: cluster VERB
   status                   say whether it runs, and what it reaches
   offer PORT[:NODEPORT]    let pods reach a port of the host's loopback, and print where
   reach ADDRESS:PORT       let the host reach an address in the cluster, and print where
+  restart PROGRAM          kill a program of the node, such as kube-apiserver, and start it again
   in COMMAND...            run a command inside the node
 
 State is in PATHS_CLUSTER, or ~/.cache/paths-cluster.
@@ -65,6 +66,8 @@ func run(ctx context.Context, args []string) error {
 		return ask(ctx, c, verbOffer, args[0])
 	case verb == "reach" && len(args) == 1:
 		return ask(ctx, c, verbReach, args[0])
+	case verb == "restart" && len(args) == 1:
+		return restart(ctx, c, args[0])
 	case verb == "in" && len(args) > 0:
 		return enter(c, args)
 	case verb == verbNode && len(args) == 0:

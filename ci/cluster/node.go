@@ -12,8 +12,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"text/template"
 	"time"
@@ -40,7 +42,13 @@ var confFiles embed.FS
 // node is what the process knows.
 type node struct {
 	c        *config
-	programs map[int]string // by process
+	mu       sync.Mutex
+	programs map[int]program // by process
+}
+
+type program struct {
+	name string
+	args []string
 }
 
 func runNode(ctx context.Context, c *config) error {
@@ -50,7 +58,7 @@ func runNode(ctx context.Context, c *config) error {
 	if err := os.Setenv("PATH", c.made("bin")+":"+os.Getenv("PATH")); err != nil {
 		return err
 	}
-	n := &node{c: c, programs: map[int]string{}}
+	n := &node{c: c, programs: map[int]program{}}
 	if err := n.mounts(); err != nil {
 		return err
 	}
@@ -214,7 +222,7 @@ func (n *node) start(ctx context.Context) error {
 }
 
 func (n *node) program(name string, args ...string) error {
-	log, err := os.Create(n.c.run("log", name+".log"))
+	log, err := os.OpenFile(n.c.run("log", name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
@@ -224,7 +232,9 @@ func (n *node) program(name string, args ...string) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
-	n.programs[cmd.Process.Pid] = name
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.programs[cmd.Process.Pid] = program{name, args}
 	return nil
 }
 
@@ -237,9 +247,9 @@ func (n *node) until(ctx context.Context, name string, ready func() error) error
 		if err == nil {
 			return nil
 		}
-		for pid, program := range n.programs {
+		for pid, p := range n.programs {
 			if started(pid) == "" {
-				return n.ended(program)
+				return n.ended(p.name)
 			}
 		}
 		if ctx.Err() != nil {
@@ -250,18 +260,78 @@ func (n *node) until(ctx context.Context, name string, ready func() error) error
 }
 
 // watch buries orphans, as the first process must, and ends with the first program that
-// does: half a cluster would only puzzle.
+// does: half a cluster would only puzzle. One that was asked to is started again.
 func (n *node) watch() error {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGHUP)
+	go func() {
+		for range asked {
+			n.mu.Lock()
+			for pid, p := range n.programs {
+				if n.toRestart(p.name) {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
+			n.mu.Unlock()
+		}
+	}()
 	for {
 		pid, err := syscall.Wait4(-1, nil, 0, nil)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil:
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
 			return err
-		case n.programs[pid] != "":
-			return n.ended(n.programs[pid])
+		}
+		n.mu.Lock()
+		p, ours := n.programs[pid]
+		delete(n.programs, pid)
+		n.mu.Unlock()
+		switch {
+		case !ours:
+		case n.toRestart(p.name):
+			if err := n.program(p.name, p.args...); err != nil {
+				return err
+			}
+			if err := os.Remove(n.c.run("restart", p.name)); err != nil {
+				return err
+			}
+		default:
+			return n.ended(p.name)
 		}
 	}
+}
+
+// toRestart reports whether somebody asked for a program's end and new start.
+func (n *node) toRestart(program string) bool {
+	_, err := os.Stat(n.c.run("restart", program))
+	return err == nil
+}
+
+// restart kills a program of the node and starts it again, as a crash would.
+func restart(ctx context.Context, c *config, program string) error {
+	node := pid(c, verbNode)
+	if node == 0 {
+		return errors.New("no cluster of ours runs here\n  fix: make cluster")
+	}
+	_, err := os.Stat(c.run("log", program+".log"))
+	if err != nil || program != filepath.Base(program) || program == verbNode || program == verbLink {
+		return fmt.Errorf("no program of the node is called %q\n  fix: take one of those in %s", program, c.run("log"))
+	}
+	asked := c.run("restart", program)
+	if err := write(asked, nil, 0o644); err != nil {
+		return err
+	}
+	if err := syscall.Kill(node, syscall.SIGHUP); err != nil {
+		return err
+	}
+	defer os.Remove(asked)
+	return await(ctx, c, "the restart of "+program, time.Minute, func() error {
+		if _, err := os.Stat(asked); err == nil {
+			return errors.New("it runs as before")
+		}
+		return nil
+	})
 }
 
 func (n *node) ended(program string) error {
