@@ -111,12 +111,27 @@ func tenantObjects(tenant string) []any {
 		&corev1.ResourceQuota{TypeMeta: kind("", "v1", "ResourceQuota"), ObjectMeta: named(ns, "runs"), Spec: corev1.ResourceQuotaSpec{
 			Hard: corev1.ResourceList{"count/pipelineruns.tekton.dev": quantity("200"), "pods": quantity("20")},
 		}},
+		limits(ns),
 		deny(ns),
 		// Git, modules and the registry, on the internet. What is inside of a cluster or
 		// a cloud, the metadata service with its credentials first of all, is out of
 		// reach until a policy of yours names it.
 		egress(ns, "build", outside(), dns(), anywhere(443)),
 	}
+}
+
+// limits are what one container may take, where no Task says less: a build that eats
+// memory or disk ends itself, and not its neighbours. They are the tenant's, not the
+// Tasks', so that a platform team can give one tenant more without another bundle.
+func limits(namespace string) *corev1.LimitRange {
+	return &corev1.LimitRange{TypeMeta: kind("", "v1", "LimitRange"), ObjectMeta: named(namespace, "containers"), Spec: corev1.LimitRangeSpec{
+		Limits: []corev1.LimitRangeItem{{
+			Type:    corev1.LimitTypeContainer,
+			Default: corev1.ResourceList{corev1.ResourceMemory: quantity("4Gi"), corev1.ResourceEphemeralStorage: quantity("10Gi")},
+			// Else a container would ask for as much as it may take.
+			DefaultRequest: corev1.ResourceList{corev1.ResourceMemory: quantity("64Mi"), corev1.ResourceEphemeralStorage: quantity("64Mi")},
+		}},
+	}}
 }
 
 func serviceAccount(namespace, name string) rbac.Subject {

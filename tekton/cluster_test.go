@@ -37,7 +37,7 @@ func committed(t *testing.T) map[string][]any {
 				t.Fatal(err)
 			}
 			types := map[string]any{
-				"v1/Namespace": &corev1.Namespace{}, "v1/ServiceAccount": &corev1.ServiceAccount{}, "v1/ResourceQuota": &corev1.ResourceQuota{},
+				"v1/Namespace": &corev1.Namespace{}, "v1/ServiceAccount": &corev1.ServiceAccount{}, "v1/ResourceQuota": &corev1.ResourceQuota{}, "v1/LimitRange": &corev1.LimitRange{},
 				"rbac.authorization.k8s.io/v1/Role": &rbac.Role{}, "rbac.authorization.k8s.io/v1/RoleBinding": &rbac.RoleBinding{},
 				"rbac.authorization.k8s.io/v1/ClusterRole": &rbac.ClusterRole{}, "rbac.authorization.k8s.io/v1/ClusterRoleBinding": &rbac.ClusterRoleBinding{},
 				"networking.k8s.io/v1/NetworkPolicy":                               &networking.NetworkPolicy{},
