@@ -28,4 +28,4 @@ scripts/sigstore.sh down # it asks the cluster for its keys, and those may be ot
 exports=$(scripts/sigstore.sh up)
 eval "$exports"
 export PATHS_CLUSTER_TOOL="$root/bin/cluster" PATHS_TOOL="$root/bin/pathctl" PATHS_CONTROLLER="$root/bin/paths-controller"
-go test -vet=off -tags e2e -timeout 60m -count=1 -run "${E2E:-^TestTekton}" -v ./tekton/ ${TESTFLAGS:-}
+go test -vet=off -tags e2e -timeout 60m -count=1 -parallel 8 -run "${E2E:-^TestTekton}" -v ./tekton/ ${TESTFLAGS:-}

@@ -26,7 +26,7 @@ func TestTektonShips(t *testing.T) {
 	}
 	url, commit := w.repo(t, "orders", service)
 	image := local + "/" + apps + "/example/orders"
-	name := w.start(t, w.pipelineRun(url, commit, image))
+	name := w.start(t, w.pipelineRun(t, url, commit, image))
 	r := w.settled(t, name, 10*time.Minute)
 	if r.Metadata.Annotations["pavedpaths.dev/signed"] != "true" {
 		w.explain(t, name)

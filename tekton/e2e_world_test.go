@@ -239,7 +239,7 @@ func (w *world) install(t *testing.T, image string) {
 		t.Fatal(err)
 	}
 	text := strings.Replace(string(raw), "ko://github.com/pavedpaths/paths/tekton/controller/cmd/paths-controller", image, 1)
-	text = regexp.MustCompile(`--destination=\S+`).ReplaceAllString(text, "--destination="+local+"/"+apps+"/{tenant}")
+	text = regexp.MustCompile(`--destination=\S+`).ReplaceAllString(text, "--destination="+local+"/"+apps+"/{tenant}\n        - --retry-max=30s")
 	w.kubectl(t, text, "apply", "-f", "-")
 	w.kubectl(t, "", "-n", "paths-system", "rollout", "status", "deployment/paths-controller", "--timeout=120s")
 }
@@ -502,27 +502,28 @@ func hello(t *testing.T) func(string) {
 	}
 }
 
-// pipelineRun is a run as a tenant writes it; more is merged into its spec.
-func (w *world) pipelineRun(url, commit, image string) string {
-	return fmt.Sprintf(`apiVersion: tekton.dev/v1
-kind: PipelineRun
-metadata:
-  generateName: run-
-  namespace: %s
-spec:
-  pipelineRef:
-    resolver: bundles
-    params:
-    - {name: bundle, value: %q}
-    - {name: name, value: microservice}
-    - {name: kind, value: pipeline}
-  params:
-  - {name: url, value: %q}
-  - {name: revision, value: %q}
-  - {name: image, value: %q}
-  - {name: staging, value: %q}
-  taskRunTemplate: {serviceAccountName: producer}
-`, tenantNamespace, w.bundle, url, commit, image, local+"/staging/example")
+// pipelineRun is the README's run, with the names that are this cluster's.
+func (w *world) pipelineRun(t *testing.T, url, commit, image string) string {
+	t.Helper()
+	raw, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(raw), "```yaml\n")
+	text, _, _ = strings.Cut(text, "```")
+	for _, swap := range [][2]string{
+		{"registry.example.com/paths/tekton@sha256:…", w.bundle},
+		{"https://git.example.com/acme/orders.git", url},
+		{"0123456789abcdef0123456789abcdef01234567", commit},
+		{"registry.example.com/acme/orders", image},
+		{"registry.example.com/staging/acme", local + "/staging/example"},
+	} {
+		if strings.Count(text, swap[0]) != 1 {
+			t.Fatalf("the README's run does not say %q once:\n%s", swap[0], text)
+		}
+		text = strings.Replace(text, swap[0], swap[1], 1)
+	}
+	return text
 }
 
 // start creates a run as the tenant, and returns its name.
