@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // TestTektonShips is the road of an honest tenant: one PipelineRun, and at its end an
@@ -56,7 +59,67 @@ func TestTektonShips(t *testing.T) {
 	if !strings.Contains(provenance.RunDetails.Metadata.InvocationID, r.Metadata.UID) {
 		t.Errorf("the invocation is %q, not run %s", provenance.RunDetails.Metadata.InvocationID, r.Metadata.UID)
 	}
-	w.same(t, commit, ref)
+	t.Run("the same by pathctl", func(t *testing.T) { w.same(t, commit, ref) })
+	t.Run("promoted", func(t *testing.T) { w.promoted(t, ref) })
+}
+
+// promoted takes the image to another repository, as the platform team's Task does.
+func (w *world) promoted(t *testing.T, ref string) {
+	from, digest, _ := strings.Cut(ref, "@")
+	to := local + "/production/orders"
+	params := map[string]string{"from": from, "image-digest": digest, "to": to + ":v1"}
+	count := func() map[string]int { return w.published(t, to+"@"+digest) }
+	promote := func(params map[string]string) pipelineRun { return w.task(t, "promote", "promoter", params) }
+	if r := promote(params); r.Status.Conditions[0].Status != "True" {
+		t.Fatalf("%+v: %s", r.Status.Conditions, r.result("refusal"))
+	}
+	w.pathctl(t, "verify", to+":v1").ok(t)
+	first, source := count(), w.published(t, ref)
+	for typ := range source {
+		if first[typ] == 0 {
+			t.Errorf("%s did not come along", typ)
+		}
+	}
+	release := false
+	for typ := range first {
+		release = release || strings.Contains(typ, "/release/")
+	}
+	if !release {
+		t.Errorf("no release is signed: %v", first)
+	}
+	if r := promote(params); r.Status.Conditions[0].Status != "True" {
+		t.Errorf("again: %+v: %s", r.Status.Conditions, r.result("refusal"))
+	}
+	if diff := cmp.Diff(first, count()); diff != "" {
+		t.Errorf("promoted twice, it has other evidence (-once +twice):\n%s", diff)
+	}
+	// An image that nobody has attested goes nowhere.
+	bare, err := random.Image(64, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := bare.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := name.NewRepository(w.registryHost + "/" + apps + "/example/bare")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(at.Digest(d.String()), bare); err != nil {
+		t.Fatal(err)
+	}
+	r := promote(map[string]string{"from": image("bare"), "image-digest": d.String(), "to": local + "/production/bare"})
+	if r.Status.Conditions[0].Status != "False" || r.result("refusal") == "" {
+		t.Errorf("an image without evidence is promoted: %+v %q", r.Status.Conditions, r.result("refusal"))
+	}
+	gone, err := name.NewRepository(w.registryHost + "/production/bare")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := remote.Head(gone.Digest(d.String())); err == nil {
+		t.Error("it was copied all the same")
+	}
 }
 
 // same holds the image and its evidence against those that pathctl makes of the same

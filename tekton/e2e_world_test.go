@@ -172,7 +172,7 @@ func (w *world) trust(t *testing.T) {
 		"pipelines": w.bundle + "\n",
 		"trust.yaml": "apiVersion: pavedpaths.dev/v1\nkind: TrustRoot\nsigners:\n" +
 			signer("attester", "attester", "observed", 3, fmt.Sprintf(", runIssuers: [%q]", issuer)) +
-			signer("verifier", "verifier", "derived", 0, ""),
+			signer("verifier", "verifier", "derived", 0, "") + signer("promoter", "verifier", "derived", 0, ""),
 		"trusted_root.json":   read("trusted_root.json"),
 		"signing_config.json": strings.ReplaceAll(read("signing_config.json"), "127.0.0.1", w.node),
 	}
