@@ -239,7 +239,7 @@ func (w *world) install(t *testing.T, image string) {
 		t.Fatal(err)
 	}
 	text := strings.Replace(string(raw), "ko://github.com/pavedpaths/paths/tekton/controller/cmd/paths-controller", image, 1)
-	text = regexp.MustCompile(`--destination=\S+`).ReplaceAllString(text, "--destination="+local+"/"+apps+"/{tenant}\n        - --retry-max=30s")
+	text = regexp.MustCompile(`--destination=\S+`).ReplaceAllString(text, "--destination="+local+"/"+apps+"/{tenant}\n            - --retry-max=30s")
 	w.kubectl(t, text, "apply", "-f", "-")
 	w.kubectl(t, "", "-n", "paths-system", "rollout", "status", "deployment/paths-controller", "--timeout=120s")
 }
