@@ -80,7 +80,7 @@ func TestShip(t *testing.T) {
 	if diff := cmp.Diff(wantSpec, u.Object["spec"]); diff != "" {
 		t.Error(diff)
 	}
-	told := []any{param("run-namespace", ns), param("run-name", "r"), param("image-digest", testDigest), param("destination", "registry.example:5000/evidence/a/orders")}
+	told := []any{param("image-digest", testDigest), param("destination", "registry.example:5000/evidence/a/orders")}
 	if diff := cmp.Diff(any(told), a.task("verify-" + testUID + "-0").Object["spec"].(map[string]any)["params"]); diff != "" {
 		t.Errorf("the verifier is told: %s", diff)
 	}

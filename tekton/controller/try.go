@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// runUIDLabel is on each signing TaskRun: the UID of the run that it is about.
-const runUIDLabel = "pavedpaths.dev/run-uid"
+// On each signing TaskRun: the UID of the run that it is about, and its NAMESPACE/NAME.
+const (
+	runUIDLabel   = "pavedpaths.dev/run-uid"
+	runAnnotation = "pavedpaths.dev/run"
+)
 
 // Results of the signing Tasks: why one refuses (without it, the condition's message is
 // told), and which image the attester has signed.
@@ -60,17 +64,7 @@ func readTry(u *unstructured.Unstructured) (try, bool) {
 	}
 	t := try{name: u.GetName(), stage: m[1], uid: m[2], created: u.GetCreationTimestamp().Time}
 	t.number, _ = strconv.Atoi(m[3])
-	params, _, _ := unstructured.NestedSlice(u.Object, "spec", "params")
-	for _, p := range params {
-		p, _ := p.(map[string]any)
-		v, _ := p["value"].(string)
-		switch p["name"] {
-		case "run-namespace":
-			t.runNamespace = v
-		case "run-name":
-			t.runName = v
-		}
-	}
+	t.runNamespace, t.runName, _ = strings.Cut(u.GetAnnotations()[runAnnotation], "/")
 	e := readEnd(u)
 	t.done, t.ok, t.ended = e.done, e.ok, e.at
 	if t.ok {
@@ -132,19 +126,18 @@ func said(u *unstructured.Unstructured, message string) string {
 // taskRun is the signing TaskRun of a run. The attester is told which run to look at, and
 // the verifier which image it has signed: nothing that they would have to believe.
 func (c *Config) taskRun(s stage, r run, number int, image string) *unstructured.Unstructured {
-	params := []any{param("run-namespace", r.namespace), param("run-name", r.name)}
-	if s == verifying {
-		params = append(params, param("image-digest", image), param("destination", repository(r.wanted)))
-	} else {
-		params = append(params, param("run-uid", r.uid), param("destination", r.wanted))
+	params := []any{param("image-digest", image), param("destination", repository(r.wanted))}
+	if s == signing {
+		params = []any{param("run-namespace", r.namespace), param("run-name", r.name), param("run-uid", r.uid), param("destination", r.wanted)}
 	}
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "tekton.dev/v1",
 		"kind":       "TaskRun",
 		"metadata": map[string]any{
-			"name":      nameTry(s, r.uid, number),
-			"namespace": SigningNamespace,
-			"labels":    map[string]any{runUIDLabel: r.uid, "app.kubernetes.io/managed-by": "paths-controller"},
+			"name":        nameTry(s, r.uid, number),
+			"namespace":   SigningNamespace,
+			"labels":      map[string]any{runUIDLabel: r.uid, "app.kubernetes.io/managed-by": "paths-controller"},
+			"annotations": map[string]any{runAnnotation: r.key()},
 		},
 		"spec": map[string]any{
 			"serviceAccountName": s.account,
