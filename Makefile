@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno cluster cluster-down e2e-cluster e2e-tekton adversary bench bench-dagger bench-verify fuzz mutate lint gen clean
+.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno cluster cluster-down e2e-cluster e2e-tekton adversary bench bench-dagger bench-verify bench-tekton fuzz mutate lint gen clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,9 @@ bench-dagger: build ## the modules' overhead, beside pathctl and hand-written st
 
 bench-verify: build ## verifying and signing, beside sigstore-go and cosign
 	@scripts/bench-verify.sh
+
+bench-tekton: ## 80 and then 250 runs at once on a real Tekton, signed, and what that costs
+	@scripts/bench-tekton.sh
 
 bench: build ## compare with the peers' own commands, side by side
 	@scripts/bench.sh

@@ -61,7 +61,7 @@ var (
 // cluster makes the world, once for all tests.
 func cluster(t *testing.T) *world {
 	t.Helper()
-	once.Do(func() { built = newWorld(t) })
+	once.Do(func() { built = newWorld(t, func(*layer) {}) })
 	if built == nil {
 		t.Fatal("the world could not be made")
 	}
@@ -77,14 +77,15 @@ func env(t *testing.T, name string) string {
 	return v
 }
 
-func newWorld(t *testing.T) *world {
+// newWorld makes a world. What more puts into the image with Go goes before Go's own files.
+func newWorld(t *testing.T, more func(*layer)) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "e2e-tekton-*")
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &world{registry: env(t, "PATHS_CLUSTER_REGISTRY"), registryHost: env(t, "PATHS_CLUSTER_REGISTRY_HOST"), node: env(t, "PATHS_CLUSTER_NODE"), dir: dir, home: filepath.Join(dir, "home"), repos: filepath.Join(dir, "repos")}
-	tool, golang := w.images(t)
+	tool, golang := w.images(t, more)
 	w.golang = golang
 	controller := w.controllerImage(t)
 	w.serveGit(t)
@@ -361,7 +362,7 @@ func (w *world) push(t *testing.T, base v1.Image, l *layer, repo string, config 
 const certificates = "/etc/ssl/certs/ca-certificates.crt"
 
 // images are those that the Pipeline's steps run in: pathctl alone, and with Go and git.
-func (w *world) images(t *testing.T) (tool, golang string) {
+func (w *world) images(t *testing.T, more func(*layer)) (tool, golang string) {
 	t.Helper()
 	config := func(env ...string) func(*v1.Config) {
 		return func(c *v1.Config) { c.User, c.Env, c.Entrypoint, c.Cmd = "65532:65532", env, nil, nil }
@@ -385,6 +386,7 @@ func (w *world) images(t *testing.T) (tool, golang string) {
 	}
 	l = newLayer(t)
 	l.file("/usr/local/bin/pathctl", env(t, "PATHS_TOOL"))
+	more(l)
 	l.tree("usr/local/go", strings.TrimSpace(string(out)), func(rel string) bool {
 		return rel == "test" || rel == "doc" || rel == "api" || filepath.Base(rel) == "testdata"
 	})
