@@ -23,6 +23,8 @@ var tektonFlags = map[string]string{
 	// What Tekton adds to a pod must pass where only the restricted profile does.
 	"set-security-context":                           "true",
 	"set-security-context-read-only-root-filesystem": "true",
+	// No step finds credentials that are not its own.
+	"disable-creds-init": "true",
 	// There is one node, which every pod of a run is on.
 	"coschedule": "disabled",
 }

@@ -32,14 +32,16 @@ type check struct {
 
 func newDoctor(a *app) *cobra.Command {
 	var registry string
+	var cluster bool
 	cmd := &cobra.Command{
 		Use:   "doctor [SOURCE]",
-		Short: "Check this machine, a service and a registry, and say what to fix",
+		Short: "Check this machine, a service, a registry and a cluster, and say what to fix",
 		Example: `  pathctl doctor .
-  pathctl doctor . --registry registry.example.com/team/orders`,
+  pathctl doctor . --registry registry.example.com/team/orders
+  pathctl doctor --cluster`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			checks := a.doctor(cmd.Context(), args, registry)
+			checks := a.doctor(cmd.Context(), args, registry, cluster)
 			var bad []string
 			for _, c := range checks {
 				if c.State == "problem" {
@@ -63,16 +65,20 @@ func newDoctor(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&registry, "registry", "", "also check that this registry can be read: HOST/REPO[:TAG]")
+	cmd.Flags().BoolVar(&cluster, "cluster", false, "also check that kubectl's cluster is set up to run paths on Tekton; nothing is changed")
 	return cmd
 }
 
-func (a *app) doctor(ctx context.Context, args []string, registry string) []check {
+func (a *app) doctor(ctx context.Context, args []string, registry string, cluster bool) []check {
 	checks := []check{a.checkGo(ctx), checkGit(), a.checkFence(ctx), a.checkHome(), a.checkKeys()}
 	if len(args) > 0 {
 		checks = append(checks, checkService(args[0]))
 	}
 	if registry != "" {
 		checks = append(checks, a.checkRegistry(ctx, registry))
+	}
+	if cluster {
+		checks = append(checks, checkCluster(ctx)...)
 	}
 	return checks
 }

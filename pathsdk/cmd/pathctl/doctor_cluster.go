@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/pavedpaths/paths/pathsdk/attest"
+)
+
+// testedTekton is the release of Tekton Pipelines that the Tasks were run with.
+const testedTekton = "v1.12."
+
+// clusterDoctor reads, with the user's own kubectl and rights, whether a cluster is set up
+// as tekton/README.md wants. kubectl, and not a client of our own: it has every way to log
+// in that a cluster may ask for, and pathctl starts no slower for it.
+type clusterDoctor struct {
+	get func(ctx context.Context, args ...string) ([]byte, error)
+}
+
+// errNotThere is of an object that the cluster has not.
+var errNotThere = errors.New("is not there")
+
+func kubectlGet(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "kubectl", append([]string{"get", "-o", "json"}, args...)...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	said := strings.TrimSpace(stderr.String())
+	switch {
+	case err == nil:
+		return out, nil
+	case strings.Contains(said, "(NotFound)"):
+		return nil, errNotThere
+	case said != "":
+		return nil, errors.New(said) // which right is missing, for one
+	}
+	return nil, err
+}
+
+func checkCluster(ctx context.Context) []check {
+	if _, err := exec.LookPath("kubectl"); err != nil {
+		return []check{problem("cluster", errors.New("no kubectl on PATH"), "install kubectl, and log in to the cluster with it")}
+	}
+	return clusterDoctor{kubectlGet}.checks(ctx)
+}
+
+func (d clusterDoctor) checks(ctx context.Context) []check {
+	var trust configMap
+	trustErr := d.read(ctx, &trust, "configmap", "trust", "-n", "paths-signing")
+	return []check{
+		d.version(ctx), d.flags(ctx), d.namespaces(ctx), d.admission(ctx), d.tasks(ctx), d.controller(ctx),
+		checkTrusted(trust, trustErr), d.template(ctx, trust, trustErr),
+	}
+}
+
+type configMap struct{ Data map[string]string }
+
+func (d clusterDoctor) read(ctx context.Context, to any, args ...string) error {
+	raw, err := d.get(ctx, args...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+	}
+	if err := json.Unmarshal(raw, to); err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+	}
+	return nil
+}
+
+func fine(name, format string, args ...any) check {
+	return check{Name: name, State: "ok", Detail: fmt.Sprintf(format, args...)}
+}
+
+func (d clusterDoctor) version(ctx context.Context) check {
+	var info configMap
+	if err := d.read(ctx, &info, "configmap", "pipelines-info", "-n", "tekton-pipelines"); err != nil {
+		return problem("tekton", err, "install Tekton Pipelines v1.12, or let kubectl name its cluster (KUBECONFIG)")
+	}
+	v := info.Data["version"]
+	if !strings.HasPrefix(v, testedTekton) {
+		return check{Name: "tekton", State: "warning", Detail: fmt.Sprintf("Tekton Pipelines is %q, and the Tasks were tested with %sx", v, testedTekton), Fix: "use a release that was tested, or try a run first"}
+	}
+	return fine("tekton", "Tekton Pipelines %s", v)
+}
+
+// flags are those of Tekton without which pods don't start, or hold more than they should.
+func (d clusterDoctor) flags(ctx context.Context) check {
+	var flags configMap
+	if err := d.read(ctx, &flags, "configmap", "feature-flags", "-n", "tekton-pipelines"); err != nil {
+		return problem("flags", err, "install Tekton Pipelines v1.12")
+	}
+	var wrong []string
+	for _, f := range []struct{ name, why string }{
+		{"set-security-context", "pods of a restricted namespace don't start"},
+		{"set-security-context-read-only-root-filesystem", "Tekton's own containers can write their image"},
+		{"disable-creds-init", "Tekton mounts credentials in every container"},
+	} {
+		if flags.Data[f.name] != "true" {
+			wrong = append(wrong, fmt.Sprintf("%s is %q: %s", f.name, flags.Data[f.name], f.why))
+		}
+	}
+	if wrong != nil {
+		return problem("flags", errors.New(strings.Join(wrong, "; ")), `set them to "true" in ConfigMap feature-flags of tekton-pipelines`)
+	}
+	return fine("flags", "Tekton's feature flags are set")
+}
+
+func (d clusterDoctor) namespaces(ctx context.Context) check {
+	var list struct {
+		Items []struct {
+			Metadata struct {
+				Name   string
+				Labels map[string]string
+			}
+		}
+	}
+	const fix = "kubectl apply -k the folder that the generator wrote"
+	if err := d.read(ctx, &list, "namespaces"); err != nil {
+		return problem("namespaces", err, "ask for the right to list namespaces")
+	}
+	zones, wrong := map[string]string{}, []string{}
+	for _, n := range list.Items {
+		name, labels := n.Metadata.Name, n.Metadata.Labels
+		zone := labels["pavedpaths.dev/zone"]
+		if zone == "" {
+			continue
+		}
+		zones[name] = zone
+		if level := labels["pod-security.kubernetes.io/enforce"]; level != "restricted" {
+			wrong = append(wrong, fmt.Sprintf("%s enforces %q of Pod Security, not restricted", name, level))
+		}
+	}
+	builds := 0
+	for _, zone := range zones {
+		if zone == "build" {
+			builds++
+		}
+	}
+	if zones["paths-signing"] != "signing" {
+		wrong = append(wrong, "paths-signing with label pavedpaths.dev/zone=signing is not there")
+	}
+	if builds == 0 {
+		wrong = append(wrong, "no namespace has label pavedpaths.dev/zone=build: there is no tenant")
+	}
+	if len(wrong) > 0 {
+		return problem("namespaces", errors.New(strings.Join(wrong, "; ")), fix)
+	}
+	return fine("namespaces", "paths-signing and %d of tenants, all restricted", builds)
+}
+
+// admission is what keeps tenants to trusted Pipelines, and each account to its own.
+func (d clusterDoctor) admission(ctx context.Context) check {
+	type binding struct {
+		Metadata struct{ Name string }
+		Spec     struct {
+			PolicyName        string
+			ValidationActions []string
+		}
+	}
+	var bindings, policies struct{ Items []binding }
+	for kind, to := range map[string]any{"validatingadmissionpolicybindings": &bindings, "validatingadmissionpolicies": &policies} {
+		if err := d.read(ctx, to, kind); err != nil {
+			return problem("admission", err, "ask for the right to list "+kind)
+		}
+	}
+	var missing []string
+	for _, name := range []string{"paths-build-runs", "paths-signing-runs", "paths-signing-claims", "paths-controller-taskruns", "paths-controller-runs"} {
+		there := slices.ContainsFunc(policies.Items, func(p binding) bool { return p.Metadata.Name == name })
+		bound := slices.ContainsFunc(bindings.Items, func(b binding) bool {
+			return b.Spec.PolicyName == name && slices.Contains(b.Spec.ValidationActions, "Deny")
+		})
+		if !there || !bound {
+			missing = append(missing, name)
+		}
+	}
+	if missing != nil {
+		return problem("admission", fmt.Errorf("not there, or not bound to deny: %s", strings.Join(missing, ", ")), "kubectl apply -k the folder that the generator wrote, and tekton/controller/deploy.yaml")
+	}
+	return fine("admission", "policies are there, and deny")
+}
+
+var byDigest = regexp.MustCompile(`^[^\s@]+@sha256:[0-9a-f]{64}$`)
+
+func (d clusterDoctor) tasks(ctx context.Context) check {
+	const fix = "run the generator with --tool and --go, and kubectl apply -k what it wrote"
+	for _, name := range []string{"attest", "verify"} {
+		var task struct {
+			Spec struct{ Steps []struct{ Image string } }
+		}
+		if err := d.read(ctx, &task, "tasks.tekton.dev", name, "-n", "paths-signing"); err != nil {
+			return problem("tasks", err, fix)
+		}
+		if len(task.Spec.Steps) == 0 {
+			return problem("tasks", fmt.Errorf("Task %s has no step", name), fix)
+		}
+		for _, s := range task.Spec.Steps {
+			host, _, _ := strings.Cut(s.Image, "/")
+			if !byDigest.MatchString(s.Image) || strings.HasSuffix(host, ".invalid") {
+				return problem("tasks", fmt.Errorf("Task %s runs %.200q, which is no image by digest that can be pulled", name, s.Image), fix)
+			}
+		}
+	}
+	return fine("tasks", "attest and verify, with images by digest")
+}
+
+func (d clusterDoctor) controller(ctx context.Context) check {
+	var deployment struct {
+		Status struct{ AvailableReplicas int }
+	}
+	if err := d.read(ctx, &deployment, "deployment", "paths-controller", "-n", "paths-system"); err != nil {
+		return problem("controller", err, "install tekton/controller/deploy.yaml")
+	}
+	if deployment.Status.AvailableReplicas == 0 {
+		return problem("controller", errors.New("no pod of it is available: nothing is signed"), "kubectl -n paths-system describe pods, and its log")
+	}
+	return fine("controller", "available")
+}
+
+// checkTrusted reads ConfigMap trust as attester and verifier do.
+func checkTrusted(m configMap, err error) check {
+	const fix = "make it as tekton/README.md says: kubectl -n paths-signing create configmap trust --from-file=…"
+	if err != nil {
+		return problem("trust", err, fix)
+	}
+	for _, name := range []string{"pipelines", "trust.yaml", "trusted_root.json", "signing_config.json"} {
+		if strings.TrimSpace(m.Data[name]) == "" {
+			return problem("trust", fmt.Errorf("ConfigMap trust has no %s", name), fix)
+		}
+	}
+	bundles := 0
+	for line := range strings.Lines(m.Data["pipelines"]) {
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if !byDigest.MatchString(line) {
+			return problem("trust", fmt.Errorf("pipelines: %.200q is no REPOSITORY@DIGEST", line), "put the line there that the generator printed")
+		}
+		bundles++
+	}
+	if bundles == 0 {
+		return problem("trust", errors.New("pipelines names no bundle: no run is let in"), "put the line there that the generator printed")
+	}
+	if _, err := attest.ParseTrust([]byte(m.Data["trust.yaml"]), func(name string) ([]byte, error) {
+		text, ok := m.Data[name]
+		if !ok {
+			return nil, fmt.Errorf("ConfigMap trust has no %s, only %s", name, strings.Join(slices.Sorted(maps.Keys(m.Data)), ", "))
+		}
+		return []byte(text), nil
+	}); err != nil {
+		return problem("trust", fmt.Errorf("trust.yaml: %w", err), "mend trust.yaml in ConfigMap trust")
+	}
+	if !json.Valid([]byte(m.Data["signing_config.json"])) {
+		return problem("trust", errors.New("signing_config.json is no JSON"), fix)
+	}
+	return fine("trust", "%d trusted bundle(s), trust root and signing configuration", bundles)
+}
+
+// template is what Tekton puts around every pod: the sandbox, if there is one, and nothing
+// that the attester would refuse each run for.
+func (d clusterDoctor) template(ctx context.Context, trust configMap, trustErr error) check {
+	var defaults configMap
+	if err := d.read(ctx, &defaults, "configmap", "config-defaults", "-n", "tekton-pipelines"); err != nil {
+		return problem("sandbox", err, "install Tekton Pipelines v1.12")
+	}
+	if trustErr != nil {
+		return problem("sandbox", trustErr, "see trust")
+	}
+	class := strings.TrimSpace(trust.Data["runtime-class"])
+	var template map[string]any
+	if err := yaml.Unmarshal([]byte(defaults.Data["default-pod-template"]), &template); err != nil {
+		return problem("sandbox", fmt.Errorf("default-pod-template: %w", err), "mend it in ConfigMap config-defaults of tekton-pipelines")
+	}
+	switch {
+	case class == "" && len(template) > 0:
+		return problem("sandbox", errors.New("Tekton has a default-pod-template, and ConfigMap trust names no runtime-class: no run is let in"), "name its runtimeClassName there, or take the template away")
+	case class == "":
+		return check{Name: "sandbox", State: "warning", Detail: "builds share the node's kernel: SLSA Build L2 at most", Fix: "see Sandbox in tekton/README.md"}
+	case len(template) != 1 || template["runtimeClassName"] != any(class):
+		return problem("sandbox", fmt.Errorf("ConfigMap trust names runtime-class %s, and Tekton's default-pod-template is %v", class, template), "let the template have that runtimeClassName, and nothing else")
+	}
+	return fine("sandbox", "builds run in RuntimeClass %s", class)
+}

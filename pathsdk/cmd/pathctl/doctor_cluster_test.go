@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// wellCluster is what kubectl says of a cluster that is set up as it should be, by what it
+// is asked for.
+func wellCluster(t *testing.T) map[string]any {
+	t.Helper()
+	type m = map[string]any
+	data := func(kv ...string) m {
+		d := m{}
+		for i := 0; i < len(kv); i += 2 {
+			d[kv[i]] = kv[i+1]
+		}
+		return m{"data": d}
+	}
+	namespace := func(name, zone string) m {
+		return m{"metadata": m{"name": name, "labels": m{"pavedpaths.dev/zone": zone, "pod-security.kubernetes.io/enforce": "restricted"}}}
+	}
+	var policies, bindings []any
+	for _, name := range []string{"paths-build-runs", "paths-signing-runs", "paths-signing-claims", "paths-controller-taskruns", "paths-controller-runs"} {
+		policies = append(policies, m{"metadata": m{"name": name}})
+		bindings = append(bindings, m{"metadata": m{"name": name}, "spec": m{"policyName": name, "validationActions": []any{"Deny"}}})
+	}
+	task := m{"spec": m{"steps": []any{m{"image": "registry.example.com/paths/pathctl@sha256:" + strings.Repeat("a", 64)}}}}
+	return map[string]any{
+		"configmap pipelines-info -n tekton-pipelines":  data("version", "v1.12.0"),
+		"configmap feature-flags -n tekton-pipelines":   data("set-security-context", "true", "set-security-context-read-only-root-filesystem", "true", "disable-creds-init", "true"),
+		"configmap config-defaults -n tekton-pipelines": data("default-pod-template", "runtimeClassName: gvisor\n"),
+		"configmap trust -n paths-signing": data(
+			"pipelines", "# ours\nregistry.example.com/paths/tekton@sha256:"+strings.Repeat("b", 64)+"\n", "runtime-class", "gvisor\n",
+			"trust.yaml", "apiVersion: pavedpaths.dev/v1\nkind: TrustRoot\nsigners:\n- {name: attester, roles: [attester], maxTier: observed, maxBuildLevel: 2, key: attester.pub}\n",
+			"attester.pub", publicKey(t), "trusted_root.json", "{}", "signing_config.json", "{}"),
+		"namespaces":                               m{"items": []any{namespace("paths-signing", "signing"), namespace("paths-build-a", "build"), m{"metadata": m{"name": "default"}}}},
+		"validatingadmissionpolicies":              m{"items": policies},
+		"validatingadmissionpolicybindings":        m{"items": bindings},
+		"tasks.tekton.dev attest -n paths-signing": task, "tasks.tekton.dev verify -n paths-signing": task,
+		"deployment paths-controller -n paths-system": m{"status": m{"availableReplicas": 1}},
+	}
+}
+
+// examineCluster lets the doctor look at a cluster after one change to what it says, as
+// text. With to empty, what from names is not there; with "forbidden", it may not be read.
+func examineCluster(t *testing.T, object, from, to string) map[string]check {
+	t.Helper()
+	objects, used := wellCluster(t), false
+	d := clusterDoctor{func(_ context.Context, args ...string) ([]byte, error) {
+		asked := strings.Join(args, " ")
+		o, ok := objects[asked]
+		if !ok {
+			t.Errorf("the doctor asks for %s", asked)
+		}
+		raw, err := json.Marshal(o)
+		if err != nil || asked != object {
+			return raw, err
+		}
+		used = true
+		switch to {
+		case "":
+			return nil, errNotThere
+		case "forbidden":
+			return nil, errors.New(`Error from server (Forbidden): User "dana" cannot list resource`)
+		}
+		if !strings.Contains(string(raw), from) {
+			t.Fatalf("%s does not say %s: %s", object, from, raw)
+		}
+		return []byte(strings.ReplaceAll(string(raw), from, to)), nil
+	}}
+	by := map[string]check{}
+	for _, c := range d.checks(t.Context()) {
+		by[c.Name] = c
+	}
+	if object != "" && !used {
+		t.Fatalf("nobody asked for %s", object)
+	}
+	return by
+}
+
+func TestDoctorCluster(t *testing.T) {
+	for name, c := range examineCluster(t, "", "", "") {
+		if c.State != "ok" || c.Fix != "" {
+			t.Errorf("of a cluster that is well, %s: %+v", name, c)
+		}
+	}
+	const (
+		flags, trust = "configmap feature-flags -n tekton-pipelines", "configmap trust -n paths-signing"
+		attest       = "tasks.tekton.dev attest -n paths-signing"
+	)
+	for name, tt := range map[string]struct{ object, from, to, check, state, want string }{
+		"no Tekton":                       {"configmap pipelines-info -n tekton-pipelines", "", "", "tekton", "problem", "is not there"},
+		"another Tekton":                  {"configmap pipelines-info -n tekton-pipelines", "v1.12.0", "v0.70.0", "tekton", "warning", "v0.70.0"},
+		"no flags":                        {flags, "", "", "flags", "problem", "is not there"},
+		"no security context":             {flags, `"set-security-context":"true"`, `"x":""`, "flags", "problem", "don't start"},
+		"root folders can be written":     {flags, `root-filesystem":"true"`, `root-filesystem":"false"`, "flags", "problem", "write"},
+		"credentials for all":             {flags, `"disable-creds-init":"true"`, `"disable-creds-init":"false"`, "flags", "problem", "credentials"},
+		"namespaces can't be listed":      {"namespaces", "", "forbidden", "namespaces", "problem", "cannot list"},
+		"no signing namespace":            {"namespaces", `"signing"`, `"build"`, "namespaces", "problem", "paths-signing with label"},
+		"no tenant":                       {"namespaces", `"build"`, `"other"`, "namespaces", "problem", "no tenant"},
+		"a namespace for all pods":        {"namespaces", `"restricted"`, `"baseline"`, "namespaces", "problem", "baseline"},
+		"no policies":                     {"validatingadmissionpolicies", "paths-signing-claims", "other", "admission", "problem", "paths-signing-claims"},
+		"a policy without a binding":      {"validatingadmissionpolicybindings", `"policyName":"paths-build-runs"`, `"policyName":"x"`, "admission", "problem", "paths-build-runs"},
+		"a policy that warns":             {"validatingadmissionpolicybindings", "Deny", "Warn", "admission", "problem", "bound to deny"},
+		"policies can't be listed":        {"validatingadmissionpolicies", "", "forbidden", "admission", "problem", "cannot list"},
+		"no Task":                         {attest, "", "", "tasks", "problem", "is not there"},
+		"an image by tag":                 {attest, "@sha256:" + strings.Repeat("a", 64), ":latest", "tasks", "problem", ":latest"},
+		"an image that nobody can have":   {attest, "registry.example.com", "tool.pavedpaths.invalid", "tasks", "problem", ".invalid"},
+		"no steps":                        {attest, `"steps"`, `"x"`, "tasks", "problem", "no step"},
+		"no controller":                   {"deployment paths-controller -n paths-system", "", "", "controller", "problem", "is not there"},
+		"no controller's pod":             {"deployment paths-controller -n paths-system", `"availableReplicas":1`, `"replicas":1`, "controller", "problem", "nothing is signed"},
+		"no trust":                        {trust, "", "", "trust", "problem", "is not there"},
+		"no trust, so no sandbox":         {trust, "", "", "sandbox", "problem", "is not there"},
+		"no bundle":                       {trust, "registry.example.com", "# registry.example.com", "trust", "problem", "names no bundle"},
+		"a bundle by tag":                 {trust, "@sha256:" + strings.Repeat("b", 64), ":v1", "trust", "problem", "no REPOSITORY@DIGEST"},
+		"no signing configuration":        {trust, `"signing_config.json":"{}"`, `"x":""`, "trust", "problem", "has no signing_config.json"},
+		"a broken signing configuration":  {trust, `"signing_config.json":"{}"`, `"signing_config.json":"{"`, "trust", "problem", "no JSON"},
+		"no key":                          {trust, `"attester.pub":`, `"other.pub":`, "trust", "problem", "has no attester.pub"},
+		"a signer with another role":      {trust, "[attester]", "[root]", "trust", "problem", "role"},
+		"a sandbox that nobody named":     {trust, `gvisor\n`, `\n`, "sandbox", "problem", "no run is let in"},
+		"another sandbox":                 {trust, `gvisor\n`, `kata\n`, "sandbox", "problem", "kata"},
+		"a template with more":            {"configmap config-defaults -n tekton-pipelines", `gvisor\n`, `gvisor\nhostNetwork: true\n`, "sandbox", "problem", "hostNetwork"},
+		"a template with a list":          {"configmap config-defaults -n tekton-pipelines", `gvisor`, `[gvisor]`, "sandbox", "problem", "runtime-class gvisor"},
+		"a template that can't be parsed": {"configmap config-defaults -n tekton-pipelines", `runtimeClassName: gvisor`, `{`, "sandbox", "problem", "default-pod-template"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := examineCluster(t, tt.object, tt.from, tt.to)[tt.check]
+			if got.State != tt.state || !strings.Contains(got.Detail, tt.want) || got.Fix == "" {
+				t.Errorf("%+v, want %s with %q and a fix", got, tt.state, tt.want)
+			}
+		})
+	}
+}
+
+// TestDoctorNoSandbox: a cluster without one works, at L2.
+func TestDoctorNoSandbox(t *testing.T) {
+	c := clusterDoctor{func(context.Context, ...string) ([]byte, error) { return []byte(`{"data":{}}`), nil }}
+	if got := c.template(t.Context(), configMap{}, nil); got.State != "warning" || !strings.Contains(got.Detail, "L2 at most") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestKubectl runs a command of that name, which says what the real one does.
+func TestKubectl(t *testing.T) {
+	fakeKubectl(t, `echo '{"data":{}}'`)
+	if raw, err := kubectlGet(t.Context(), "configmap", "x"); err != nil || strings.TrimSpace(string(raw)) != `{"data":{}}` {
+		t.Errorf("%s, %v", raw, err)
+	}
+	fakeKubectl(t, `echo 'Error from server (NotFound): configmaps "x" not found' >&2; exit 1`)
+	if _, err := kubectlGet(t.Context(), "configmap", "x"); !errors.Is(err, errNotThere) {
+		t.Errorf("%v", err)
+	}
+	fakeKubectl(t, `echo 'error: You must be logged in to the server (Unauthorized)' >&2; exit 1`)
+	if _, err := kubectlGet(t.Context(), "configmap", "x"); err == nil || !strings.Contains(err.Error(), "logged in") {
+		t.Errorf("%v", err)
+	}
+	t.Setenv("PATH", t.TempDir())
+	if got := checkCluster(t.Context()); len(got) != 1 || got[0].State != "problem" || got[0].Fix == "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func publicKey(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
+// fakeKubectl is a command called kubectl that does what a line of shell says.
+func fakeKubectl(t *testing.T, line string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "kubectl"), []byte("#!/bin/sh\n"+line+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
