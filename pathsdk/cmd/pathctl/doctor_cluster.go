@@ -213,6 +213,11 @@ func (d clusterDoctor) tasks(ctx context.Context) check {
 
 func (d clusterDoctor) controller(ctx context.Context) check {
 	var deployment struct {
+		Spec struct {
+			Template struct {
+				Spec struct{ Containers []struct{ Args []string } }
+			}
+		}
 		Status struct{ AvailableReplicas int }
 	}
 	if err := d.read(ctx, &deployment, "deployment", "paths-controller", "-n", "paths-system"); err != nil {
@@ -220,6 +225,14 @@ func (d clusterDoctor) controller(ctx context.Context) check {
 	}
 	if deployment.Status.AvailableReplicas == 0 {
 		return problem("controller", errors.New("no pod of it is available: nothing is signed"), "kubectl -n paths-system describe pods, and its log")
+	}
+	for _, c := range deployment.Spec.Template.Spec.Containers {
+		for _, arg := range c.Args {
+			// What deploy.yaml has where yours belongs.
+			if strings.HasPrefix(arg, "--destination=registry.example/") {
+				return problem("controller", fmt.Errorf("it runs with %s, which is the example's", arg), "set --destination to the prefix of your images' repositories")
+			}
+		}
 	}
 	return fine("controller", "available")
 }

@@ -48,7 +48,10 @@ func wellCluster(t *testing.T) map[string]any {
 		"validatingadmissionpolicies":              m{"items": policies},
 		"validatingadmissionpolicybindings":        m{"items": bindings},
 		"tasks.tekton.dev attest -n paths-signing": task, "tasks.tekton.dev verify -n paths-signing": task,
-		"deployment paths-controller -n paths-system": m{"status": m{"availableReplicas": 1}},
+		"deployment paths-controller -n paths-system": m{
+			"spec":   m{"template": m{"spec": m{"containers": []any{m{"args": []any{"--destination=registry.example.com/apps/{tenant}"}}}}}},
+			"status": m{"availableReplicas": 1},
+		},
 	}
 }
 
@@ -120,6 +123,7 @@ func TestDoctorCluster(t *testing.T) {
 		"no steps":                        {attest, `"steps"`, `"x"`, "tasks", "problem", "no step"},
 		"no controller":                   {"deployment paths-controller -n paths-system", "", "", "controller", "problem", "is not there"},
 		"no controller's pod":             {"deployment paths-controller -n paths-system", `"availableReplicas":1`, `"replicas":1`, "controller", "problem", "nothing is signed"},
+		"a controller as it comes":        {"deployment paths-controller -n paths-system", "registry.example.com/", "registry.example/", "controller", "problem", "the example's"},
 		"no trust":                        {trust, "", "", "trust", "problem", "is not there"},
 		"no trust, so no sandbox":         {trust, "", "", "sandbox", "problem", "is not there"},
 		"no bundle":                       {trust, "registry.example.com", "# registry.example.com", "trust", "problem", "names no bundle"},
