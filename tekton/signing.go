@@ -59,8 +59,6 @@ func attestTask(list []paths.Path, set Settings) *pipeline.Task {
 		Env: []corev1.EnvVar{
 			{Name: "DOCKER_CONFIG", Value: registryFolder},
 			{Name: "PATHS_IDENTITY_TOKEN_FILE", Value: identityToken},
-			// What an attempt writes down goes when its TaskRun does.
-			ofPod("PATHS_TASKRUN_NAME", "metadata.labels['tekton.dev/taskRun']"), ofPod("PATHS_TASKRUN_UID", "metadata.labels['tekton.dev/taskRunUID']"),
 		},
 		VolumeMounts: []corev1.VolumeMount{
 			read("trust", trustFolder), read("identity", identityFolder), read("kubernetes", kubernetesFolder), read("registry", registryFolder),
@@ -122,11 +120,6 @@ func refuses(t *pipeline.Task) {
 	t.Spec.Results = []pipeline.TaskResult{{Name: ResultRefusal, Type: pipeline.ResultsTypeString, Description: "why it is refused, if it is"}}
 	s := &t.Spec.Steps[0]
 	s.Env = append(s.Env, corev1.EnvVar{Name: "PATHS_REFUSAL_FILE", Value: "$(results." + ResultRefusal + ".path)"})
-}
-
-// ofPod is a variable that says what a field of the container's pod does.
-func ofPod(name, field string) corev1.EnvVar {
-	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
 }
 
 // trust is the ConfigMap that says what is trusted.

@@ -36,19 +36,13 @@ type Kubernetes struct {
 	Address string
 	// Folder holds token and ca.crt.
 	Folder string
-	// TaskRun is the one that the pod is of, by name and UID: PATHS_TASKRUN_NAME and
-	// PATHS_TASKRUN_UID. What a pod claims goes when its TaskRun does.
-	TaskRun, TaskRunUID string
 }
 
 func inCluster() Kubernetes {
 	if os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
 		return Kubernetes{}
 	}
-	return Kubernetes{
-		Address: net.JoinHostPort(os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")), Folder: serviceAccount,
-		TaskRun: os.Getenv("PATHS_TASKRUN_NAME"), TaskRunUID: os.Getenv("PATHS_TASKRUN_UID"),
-	}
+	return Kubernetes{Address: net.JoinHostPort(os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")), Folder: serviceAccount}
 }
 
 // TektonRun reads a PipelineRun, its TaskRuns and their pods with the pod's own
@@ -115,9 +109,6 @@ func (k Kubernetes) Claim(ctx context.Context, name, value string) (string, erro
 	var claim configMap
 	claim.APIVersion, claim.Kind, claim.Immutable = "v1", "ConfigMap", true
 	claim.Metadata.Name, claim.Metadata.Labels = name, map[string]string{"app.kubernetes.io/managed-by": "pathctl"}
-	if k.TaskRun != "" && k.TaskRunUID != "" {
-		claim.Metadata.Owners = []owner{{"tekton.dev/v1", "TaskRun", k.TaskRun, k.TaskRunUID}}
-	}
 	claim.Data = map[string]string{claimed: value}
 	raw, err := json.Marshal(claim)
 	if err != nil {
@@ -168,18 +159,9 @@ type configMap struct {
 	Metadata   struct {
 		Name   string            `json:"name"`
 		Labels map[string]string `json:"labels"`
-		Owners []owner           `json:"ownerReferences,omitempty"`
 	} `json:"metadata"`
 	Immutable bool              `json:"immutable"`
 	Data      map[string]string `json:"data"`
-}
-
-// owner is an object with which another one is deleted.
-type owner struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Name       string `json:"name"`
-	UID        string `json:"uid"`
 }
 
 // namespace is the pod's own.

@@ -155,9 +155,7 @@ func foreignFolder(t *testing.T) string {
 // with theirs.
 func TestClaim(t *testing.T) {
 	var failures atomic.Int32
-	objects := map[string]string{}
-	k := apiServer(t, objects, &failures)
-	k.TaskRun, k.TaskRunUID = "sign-1-0", "7f"
+	k := apiServer(t, map[string]string{}, &failures)
 	if _, ok, err := k.Claimed(t.Context(), "intent-1"); ok || err != nil {
 		t.Errorf("before anybody claims it: %t, %v", ok, err)
 	}
@@ -170,14 +168,6 @@ func TestClaim(t *testing.T) {
 	}
 	if got, ok, err := k.Claimed(t.Context(), "intent-1"); got != "first" || !ok || err != nil {
 		t.Errorf("got %q, %t, %v", got, ok, err)
-	}
-	const owned = `"ownerReferences":[{"apiVersion":"tekton.dev/v1","kind":"TaskRun","name":"sign-1-0","uid":"7f"}]`
-	if raw := objects["/api/v1/namespaces/signing/configmaps/intent-1"]; !strings.Contains(raw, owned) {
-		t.Errorf("it does not go with its TaskRun: %s", raw)
-	}
-	k.TaskRunUID = ""
-	if _, err := k.Claim(t.Context(), "intent-3", "x"); err != nil || strings.Contains(objects["/api/v1/namespaces/signing/configmaps/intent-3"], "owner") {
-		t.Errorf("outside of a TaskRun: %v, %s", err, objects["/api/v1/namespaces/signing/configmaps/intent-3"])
 	}
 	bad := k
 	bad.Folder = apiServerFolder(t, k, "x.e30.y")
