@@ -21,7 +21,8 @@ const fetches = 8
 
 // Found is one referrer of an image, and what became of its signature.
 type Found struct {
-	// Digest is the referrer's manifest digest.
+	// Digest is the referrer's manifest digest; of what CollectPlatforms found, the
+	// envelope's.
 	Digest step.Digest
 	// Image is the digest of the image that it hangs on.
 	Image step.Digest

@@ -38,9 +38,16 @@ const (
 	RoleVerifier = "verifier"
 	// RoleWaiver signs waivers: who may accept findings.
 	RoleWaiver = "waiver"
+	// RolePlatform signs provenance of its own runs, in its own form: a build platform's
+	// control plane, such as Tekton Chains.
+	RolePlatform = "platform"
 )
 
-const oneOfRoles = RoleAttester + ", " + RoleVerifier + " and " + RoleWaiver
+const oneOfRoles = RoleAttester + ", " + RoleVerifier + ", " + RoleWaiver + " and " + RolePlatform
+
+// maxPlatformLevel is what a platform's own provenance supports at most: it says nothing
+// of what keeps builds apart.
+const maxPlatformLevel = 2
 
 // Trust is a trust root: who may sign, and how far they are trusted. It is
 // given locally and never read from a registry. A Trust does not change, and
@@ -61,7 +68,8 @@ type TrustedSigner struct {
 	Key string `json:"key,omitempty"`
 	// Identity is whom the signer's short-lived certificates name.
 	Identity *Identity `json:"identity,omitempty"`
-	// Roles lists what the signer may sign: RoleAttester, RoleVerifier, RoleWaiver.
+	// Roles lists what the signer may sign: RoleAttester, RoleVerifier, RoleWaiver; or
+	// RolePlatform alone, with a key.
 	Roles []string `json:"roles"`
 	// MaxTier is the highest tier that its statements can have.
 	MaxTier evidence.Tier `json:"maxTier"`
@@ -215,8 +223,18 @@ func (s TrustedSigner) validate() error {
 		return fmt.Errorf("roles is missing: %s", oneOfRoles)
 	}
 	for _, r := range s.Roles {
-		if r != RoleAttester && r != RoleVerifier && r != RoleWaiver {
+		if r != RoleAttester && r != RoleVerifier && r != RoleWaiver && r != RolePlatform {
 			return fmt.Errorf("role %.60q is none of %s", r, oneOfRoles)
+		}
+	}
+	if s.Has(RolePlatform) {
+		switch {
+		case s.Identity != nil:
+			return fmt.Errorf("role %s needs a key: a platform's envelopes prove no time at which a certificate was valid", RolePlatform)
+		case len(s.Roles) > 1:
+			return fmt.Errorf("role %s goes with no other: a platform vouches for its own runs, and for nothing else", RolePlatform)
+		case s.MaxBuildLevel > maxPlatformLevel:
+			return fmt.Errorf("maxBuildLevel %d: a platform's own provenance supports L%d at most", s.MaxBuildLevel, maxPlatformLevel)
 		}
 	}
 	if s.MaxTier.Rank() == 0 {

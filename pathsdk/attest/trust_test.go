@@ -58,6 +58,7 @@ func TestParseTrust(t *testing.T) {
 	// Limits are the last that pass.
 	for name, text := range map[string]string{
 		"the highest level": strings.Replace(one, "maxBuildLevel: 1", "maxBuildLevel: 3, runIssuers: ['https://x']", 1),
+		"a platform":        strings.Replace(strings.Replace(one, "maxBuildLevel: 1", "maxBuildLevel: 2", 1), "[attester]", "[platform]", 1),
 		"the lowest level":  strings.Replace(one, "maxBuildLevel: 1", "maxBuildLevel: 0", 1),
 		"the longest file":  one + strings.Repeat(" ", 256<<10-len(head+"signers: ["+one+"]")),
 	} {
@@ -81,6 +82,9 @@ func TestParseTrust(t *testing.T) {
 		{"no key", swap("key: a.pub, ", ""), "key is missing"},
 		{"no roles", swap("roles: [attester], ", ""), "roles is missing"},
 		{"odd role", swap("[attester]", "[root]"), "role \"root\""},
+		{"a platform with another role", swap("[attester]", "[platform, attester]"), "goes with no other"},
+		{"a platform above L2", strings.Replace(swap("[attester]", "[platform]"), "maxBuildLevel: 1", "maxBuildLevel: 3", 1), "L2 at most"},
+		{"a platform without a key", strings.Replace(swap("key: a.pub", "identity: {trustedRoot: c.json, issuer: 'https://x', subject: x}"), "[attester]", "[platform]", 1), "needs a key"},
 		{"no tier", swap("maxTier: observed, ", ""), "maxTier"},
 		{"odd tier", swap("observed", "certain"), "maxTier"},
 		{"level 4", swap("maxBuildLevel: 1", "maxBuildLevel: 4"), "maxBuildLevel"},

@@ -129,6 +129,10 @@ func (j *judgement) admitOne(it *item) {
 		it.reject(StatusUnused, "", "is about the index; the policy asks for it on each platform")
 		return
 	}
+	if req.Role != rolePlatform && slices.Contains(it.Roles, rolePlatform) {
+		it.reject(StatusUnused, "", "is the platform's own; the policy asks for one by role %s", req.Role)
+		return
+	}
 	if !slices.Contains(it.Roles, req.Role) {
 		it.reject(StatusInvalid, codeRole, "signer %q has not the role %s", it.Signer, req.Role)
 		return

@@ -2,10 +2,14 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
 )
+
+// rolePlatform is the role of a build platform that signs provenance of its own runs.
+const rolePlatform = "platform"
 
 // level computes the SLSA Build level of the image: the lowest over all its
 // manifests of what the facts in the provenance support, capped by what the
@@ -19,7 +23,7 @@ func (j *judgement) level() Level {
 		}
 		covered++
 		trusted := provenance.Trusted{
-			Level: it.MaxBuildLevel, Issuers: it.RunIssuers,
+			Level: it.MaxBuildLevel, Issuers: it.RunIssuers, Platform: slices.Contains(it.Roles, rolePlatform),
 			Separation: provenance.Separation{From: j.policy.Separation.From, Excepted: j.policy.Separation.excepted},
 		}
 		if it.Identity != nil {

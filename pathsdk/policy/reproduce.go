@@ -122,6 +122,8 @@ func dependent(a, b *item) string {
 func unvouched(it *item) string {
 	facts := factsOf(it)
 	switch {
+	case slices.Contains(it.Roles, rolePlatform):
+		return fmt.Sprintf("%s signs as a platform of its own, which says nothing of who built", it.Signer)
 	case facts[provenance.FactSource] != provenance.SourceControlPlane || facts[provenance.FactProducer] == "" || facts[provenance.FactRun] == "":
 		return fmt.Sprintf("no platform vouches for who built it, as %s attests", it.Signer)
 	case !slices.Contains(it.RunIssuers, facts[provenance.FactProducerIssuer]):

@@ -34,6 +34,9 @@ type Trusted struct {
 	Signer Identity
 	// Separation says from which level on the signer may not be the producer.
 	Separation Separation
+	// Platform says that the signer is the build platform's control plane itself, with
+	// provenance in its own form; what stands there as facts is not read then.
+	Platform bool
 }
 
 // Identity is whom a certificate names.
@@ -71,7 +74,9 @@ type need struct {
 func Level(p evidence.ProvenanceV1, t Trusted) (int, []Reason) {
 	facts, err := Facts(p)
 	k := known{}
-	if err == nil {
+	if t.Platform {
+		err = nil
+	} else if err == nil {
 		for _, f := range facts {
 			k[f.Name] = f
 		}
@@ -104,6 +109,9 @@ func Level(p evidence.ProvenanceV1, t Trusted) (int, []Reason) {
 // needs lists the requirements in the order of the specification.
 func (t Trusted) needs() []need {
 	from := cmp.Or(t.Separation.From, DefaultSeparation)
+	if t.Platform {
+		return platformNeeds(from)
+	}
 	return []need{
 		{1, "provenance names the builder", func(p evidence.ProvenanceV1, _ known) (bool, string) {
 			id := p.RunDetails.Builder.ID

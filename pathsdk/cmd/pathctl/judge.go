@@ -123,7 +123,11 @@ func (j *judge) examine(ctx context.Context, reference string) (examined, error)
 	if e.images, err = oci.Images(ctx, e.store, e.digest); err != nil {
 		return e, damaged(e.place, err)
 	}
-	e.found, err = attest.Collect(ctx, e.store, e.images, j.trust)
+	if e.found, err = attest.Collect(ctx, e.store, e.images, j.trust); err != nil {
+		return e, damaged(e.place, err)
+	}
+	platforms, err := attest.CollectPlatforms(ctx, e.place, e.store, e.images, j.trust, with)
+	e.found = append(e.found, platforms...)
 	return e, damaged(e.place, err)
 }
 
