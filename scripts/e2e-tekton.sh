@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs the end-to-end tests of Tekton: a Kubernetes with Tekton, a Sigstore and a Dagger
 # engine are started, the controller and our Tasks are installed, and runs of tenants,
-# honest and hostile, are attested or refused. All are real, and built from their Go modules
-# once for each version.
+# honest and hostile, are attested or refused, one of them beside Tekton Chains. All are
+# real, and built from their Go modules once for each version.
 # It needs root on Debian or its like. E2E chooses tests by a regular expression. What was
 # started is stopped, unless KEEP is set.
 set -eu
@@ -28,6 +28,8 @@ trap 'exit 130' INT TERM
 
 go build -ldflags='-s -w' -o bin/pathctl ./pathsdk/cmd/pathctl
 go build -ldflags='-s -w' -o bin/paths-controller ./tekton/controller/cmd/paths-controller
+exports=$(scripts/chains.sh)
+eval "$exports"
 exports=$(scripts/cluster.sh up)
 eval "$exports"
 scripts/sigstore.sh down # it asks the cluster for its keys, and those may be others now

@@ -621,7 +621,7 @@ func (b *bench) evidence(ctx context.Context, image, digest string) (counts map[
 			if m.ArtifactType != attest.BundleType {
 				continue
 			}
-			kind, of, err := statement(ctx, repo.Digest(m.Digest.String()))
+			kind, of, err := statement(ctx, repo.Digest(m.Digest.String()), digestHex(subject))
 			if err != nil {
 				return nil, "", err
 			}
@@ -635,8 +635,11 @@ func (b *bench) evidence(ctx context.Context, image, digest string) (counts map[
 	return counts, invocation, nil
 }
 
-// statement reads a bundle's predicate type, and the invocation if it has one.
-func statement(ctx context.Context, bundle name.Digest) (kind, invocation string, err error) {
+func digestHex(d string) string { return strings.TrimPrefix(d, "sha256:") }
+
+// statement reads a bundle's predicate type, and the invocation if it has one. It must be
+// about the subject that it hangs on.
+func statement(ctx context.Context, bundle name.Digest, subject string) (kind, invocation string, err error) {
 	image, err := remote.Image(bundle, remote.WithContext(ctx))
 	if err != nil {
 		return "", "", err
@@ -675,8 +678,8 @@ func statement(ctx context.Context, bundle name.Digest) (kind, invocation string
 	if err := json.Unmarshal(b.DSSEEnvelope.Payload, &s); err != nil {
 		return "", "", fmt.Errorf("%s: %w", bundle, err)
 	}
-	if s.PredicateType == "" || len(s.Subject) != 1 {
-		return "", "", fmt.Errorf("%s: a statement of type %q about %v", bundle, s.PredicateType, s.Subject)
+	if s.PredicateType == "" || len(s.Subject) == 0 || s.Subject[0].Digest["sha256"] != subject {
+		return "", "", fmt.Errorf("%s: a statement of type %q about %v, on %s", bundle, s.PredicateType, s.Subject, subject)
 	}
 	return s.PredicateType, s.Predicate.RunDetails.Metadata.InvocationID, nil
 }
