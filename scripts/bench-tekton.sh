@@ -6,8 +6,8 @@
 #
 # A run is a small Go service with a commit and an image repository of its own, through the
 # same Pipeline that tenants have. The image with Go has the standard library compiled, or
-# compiling it would be all that is measured. Where Tekton Chains is installed in the
-# cluster, its signing of the same runs has a line beside ours.
+# compiling it would be all that is measured. With CHAINS set, or where Tekton Chains is
+# installed in the cluster, its signing of the same runs has a line beside ours.
 #
 # It needs root on Debian or its like. What was started is stopped, unless KEEP is set.
 set -eu
@@ -19,7 +19,7 @@ case "${1:-}" in
 --json) json=yes ;;
 *) echo "usage: scripts/bench-tekton.sh [--json]; SIZES names how many runs, as in SIZES='5 20'" >&2; exit 2 ;;
 esac
-unset PATHS_KUBECONFIG PATHS_CLUSTER_ISSUER PATHS_CLUSTER_CA
+unset PATHS_KUBECONFIG PATHS_CLUSTER_ISSUER PATHS_CLUSTER_CA PATHS_CHAINS
 export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
 # Folders of its own: what is in them is stopped.
 PATHS_CLUSTER=$root/.bench/cluster
@@ -36,6 +36,10 @@ trap 'exit 130' INT TERM
 
 go build -ldflags='-s -w' -o bin/pathctl ./pathsdk/cmd/pathctl
 go build -ldflags='-s -w' -o bin/paths-controller ./tekton/controller/cmd/paths-controller
+if [ -n "${CHAINS:-}" ]; then
+	exports=$(scripts/chains.sh)
+	eval "$exports"
+fi
 exports=$(scripts/cluster.sh up)
 eval "$exports"
 scripts/sigstore.sh down # it asks the cluster for its keys, and those may be others now

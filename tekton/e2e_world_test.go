@@ -17,6 +17,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/pavedpaths/paths/tekton/controller"
 )
 
 // world is a cluster with our Pipeline, Tasks and controller in it, a Sigstore that
@@ -569,7 +572,8 @@ func (w *world) settled(t *testing.T, name string, limit time.Duration) pipeline
 	for end := time.Now().Add(limit); ; time.Sleep(time.Second) {
 		r = pipelineRun{}
 		w.get(t, &r, "-n", tenantNamespace, "pipelinerun", name)
-		if r.Metadata.Annotations["pavedpaths.dev/signed"] != "" && len(r.Metadata.Finalizers) == 0 {
+		// Others may hold it for longer, as Tekton Chains does until it is deleted.
+		if r.Metadata.Annotations[controller.SignedAnnotation] != "" && !slices.Contains(r.Metadata.Finalizers, controller.Finalizer) {
 			return r
 		}
 		if time.Now().After(end) {

@@ -27,8 +27,8 @@ var scope = []struct {
 	files []string
 }{
 	{"pathsdk/evidence", []string{"decode.go", "statement.go"}},
-	{"pathsdk/provenance", []string{"facts.go", "github.go", "level.go", "merge.go"}},
-	{"pathsdk/attest", []string{"collect.go", "identity.go", "refusal.go", "trust.go", "verify.go"}},
+	{"pathsdk/provenance", []string{"chains.go", "facts.go", "github.go", "level.go", "merge.go"}},
+	{"pathsdk/attest", []string{"collect.go", "identity.go", "platform.go", "refusal.go", "trust.go", "verify.go"}},
 	{"pathsdk/policy", []string{"admit.go", "judge.go", "level.go", "parse.go", "reproduce.go", "separation.go", "svr.go", "vsa.go", "waive.go", "waivers.go"}},
 }
 

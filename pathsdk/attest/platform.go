@@ -33,7 +33,7 @@ var errOwn = errors.New("a copy for readers of cosign's tags")
 // proves no time, so their referrers count. Without a platform in the trust root no tag
 // is asked for.
 func CollectPlatforms(ctx context.Context, place oci.Locator, s oci.Store, images []oci.Image, t *Trust, opts ...oci.Option) ([]Found, error) {
-	if !slices.ContainsFunc(slices.Collect(maps.Values(t.signers)), func(s TrustedSigner) bool { return s.Has(RolePlatform) }) {
+	if !slices.ContainsFunc(t.Signers(), func(s TrustedSigner) bool { return s.Has(RolePlatform) }) {
 		return nil, nil
 	}
 	var found []Found
@@ -49,7 +49,6 @@ func CollectPlatforms(ctx context.Context, place oci.Locator, s oci.Store, image
 		layers, err := envelopes(ctx, s, Found{Digest: d, Image: im.Digest})
 		if err != nil {
 			found = append(found, Found{Digest: d, Image: im.Digest, Err: err})
-			continue
 		}
 		for _, layer := range layers {
 			f := Found{Digest: oci.Digest(layer), Image: im.Digest, content: oci.Digest(layer)}

@@ -2,6 +2,7 @@ package attest_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -159,8 +161,10 @@ func TestCollectPlatforms(t *testing.T) {
 			if low := p.platforms(t, platformTrust(t, attester, key, "reported")); len(low) != 1 || low[0].Verified.Tier != evidence.Reported {
 				t.Errorf("a signer who can only report: %+v", low)
 			}
-			if found := p.platforms(t, without); len(found) != 0 {
-				t.Errorf("a trust root without a platform reads %+v", found)
+			// Without a platform in the trust root nothing is asked for: nobody is there to answer.
+			nowhere := oci.Locator{Repository: "127.0.0.1:1/app"}
+			if found, err := attest.CollectPlatforms(t.Context(), nowhere, nil, []oci.Image{p.image}, without); len(found) != 0 || err != nil {
+				t.Errorf("a trust root without a platform reads %+v, %v", found, err)
 			}
 			// As a referrer it is no bundle, whoever signed it.
 			if all, err := attest.Collect(t.Context(), p.store, []oci.Image{p.image}, trust); err != nil || len(all) != 0 {
@@ -265,6 +269,49 @@ func TestPlatformTag(t *testing.T) {
 	if _, err := attest.CollectPlatforms(t.Context(), gone, p.store, []oci.Image{p.image}, trust, oci.WithRetry(oci.Retry{Attempts: 1})); err == nil || errors.Is(err, oci.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestPlatformsEnd: what nobody had the time to read is no verdict.
+func TestPlatformsEnd(t *testing.T) {
+	attester, _, _ := home(t)
+	key := newKey(t)
+	p := newPlace(t, "layout")
+	p.attested(t, nil, encoded(t, envelope(t, key, chainsStatement(p.image.Digest))))
+	trust := platformTrust(t, attester, key, "observed")
+	for name, ends := range map[string]func(*endingStore){
+		"before the manifest": func(s *endingStore) { s.manifest = true },
+		"before an envelope":  func(s *endingStore) { s.blob = true },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &endingStore{Store: p.store, cancel: cancel}
+		ends(s)
+		if found, err := attest.CollectPlatforms(ctx, p.locator, s, []oci.Image{p.image}, trust); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: found %+v, %v", name, found, err)
+		}
+	}
+}
+
+// endingStore ends the context when it is asked.
+type endingStore struct {
+	oci.Store
+	cancel         func()
+	manifest, blob bool
+}
+
+func (s *endingStore) Manifest(ctx context.Context, d step.Digest) (oci.Manifest, error) {
+	if s.manifest {
+		s.cancel()
+		return oci.Manifest{}, ctx.Err()
+	}
+	return s.Store.Manifest(ctx, d)
+}
+
+func (s *endingStore) Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	if s.blob {
+		s.cancel()
+		return nil, ctx.Err()
+	}
+	return s.Store.Blob(ctx, d)
 }
 
 // FuzzPlatform: whoever can push chooses the bytes.

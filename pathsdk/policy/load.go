@@ -215,6 +215,9 @@ func (p *Policy) checkRequire(r *Require) error {
 	if r.Role == "" {
 		return errors.New("role is missing, such as attester")
 	}
+	if r.Role == rolePlatform && t != evidence.Provenance {
+		return fmt.Errorf("role %s counts for provenance alone: a platform vouches for its own runs, and for nothing else", rolePlatform)
+	}
 	if r.Fix == "" {
 		return errors.New("fix is missing: say what to do when it is not there")
 	}

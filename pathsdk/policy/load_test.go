@@ -51,6 +51,7 @@ func TestParseRefuses(t *testing.T) {
 		{"unknown tier", strings.Replace(minimal(""), "tier: derived", "tier: gold", 1), "reported, derived"},
 		{"tier that can't be", strings.Replace(minimal(""), "tier: derived", "tier: observed", 1), "nothing would ever pass"},
 		{"no role", strings.Replace(minimal(""), "tier: derived, role: attester", "tier: derived", 1), "role"},
+		{"a platform for more than provenance", strings.Replace(minimal(""), "role: attester", "role: platform", 1), "counts for provenance alone"},
 		{"bad maxAge", strings.Replace(minimal(""), "fix: sign it", "fix: x, maxAge: limit", 1), "maxAge"},
 		{"no fix", strings.Replace(minimal(""), ", fix: sign it", "", 1), "fix"},
 		{"source without provenance", "apiVersion: pavedpaths.dev/v1\nkind: Policy\nname: x\nsummary: y\nrequire: [{predicate: test-result, about: source, tier: reported, role: a, fix: b}]\n", "names the source"},

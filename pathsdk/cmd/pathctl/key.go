@@ -118,7 +118,8 @@ Whoever signs an image's evidence can't waive its findings, whatever the roles.`
 	return cmd
 }
 
-// keyRoles are the roles of a trust root.
+// keyRoles are the roles that pathctl can sign in. A platform signs without it, with a
+// key of its own.
 func keyRoles() []string {
 	return []string{attest.RoleAttester, attest.RoleVerifier, attest.RoleWaiver}
 }
