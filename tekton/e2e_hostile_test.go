@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,6 +115,10 @@ func TestTektonHostile(t *testing.T) {
 				`[{"op":"replace","path":"/spec/limits/0/default","value":{"memory":%q,"ephemeral-storage":%q}}]`, memory, disk))
 		}
 		before := w.kubectl(t, "", "-n", tenantNamespace, "get", "limitrange", "containers", "-o", "jsonpath={.spec.limits[0].default}")
+		restore := func() {
+			w.kubectl(t, "", "-n", tenantNamespace, "patch", "limitrange", "containers", "--type=json", "-p", `[{"op":"replace","path":"/spec/limits/0/default","value":`+before+`}]`)
+		}
+		t.Cleanup(restore)
 		limit("1Gi", "300Mi")
 		greedy := map[string]string{}
 		for name, test := range map[string]string{"memory": memory, "disk": disk} {
@@ -123,7 +128,7 @@ func TestTektonHostile(t *testing.T) {
 		for _, run := range greedy {
 			w.kubectl(t, "", "-n", tenantNamespace, "wait", "--for=create", "pod/"+run+"-produce-pod", "--timeout=120s")
 		}
-		w.kubectl(t, "", "-n", tenantNamespace, "patch", "limitrange", "containers", "--type=json", "-p", `[{"op":"replace","path":"/spec/limits/0/default","value":`+before+`}]`)
+		restore()
 		t.Run("a test that eats memory", func(t *testing.T) {
 			t.Parallel()
 			w.refused(t, greedy["memory"], "the run failed")
@@ -187,6 +192,8 @@ func TestTektonHostile(t *testing.T) {
 			run := w.start(t, w.pipelineRun(t, url, commit, image("moved")+":v1"))
 			stop, done := make(chan struct{}), make(chan struct{})
 			pushes := 0
+			end := sync.OnceFunc(func() { close(stop); <-done })
+			t.Cleanup(end)
 			go func() {
 				defer close(done)
 				for {
@@ -201,8 +208,7 @@ func TestTektonHostile(t *testing.T) {
 				}
 			}()
 			ref := w.signed(t, run, image("moved"))
-			close(stop)
-			<-done
+			end()
 			if pushes == 0 {
 				t.Error("no image was pushed")
 			}

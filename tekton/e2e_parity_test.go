@@ -72,7 +72,6 @@ func (w *world) same(t *testing.T, commit, ref string) {
 	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
 	defer reg.Close()
 	at := strings.TrimPrefix(reg.URL, "http://")
-	env(t, "_EXPERIMENTAL_DAGGER_RUNNER_HOST")
 	run("..", "dagger", "call", "-m", "modules/microservice", "--tool", env(t, "PATHS_TOOL"), "--go-image", env(t, "PATHS_GO_IMAGE"),
 		"ship", "--source", dir, "--registry", at, "--tunnel", "tcp://"+at,
 		"--attester-key", "file://"+filepath.Join(home, "keys/attester.key"), "--verifier-key", "file://"+filepath.Join(home, "keys/verifier.key"),

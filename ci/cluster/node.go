@@ -286,18 +286,17 @@ func (n *node) watch() error {
 		n.mu.Lock()
 		p, ours := n.programs[pid]
 		delete(n.programs, pid)
+		// The request goes before the new process is known, which else could be killed for it.
+		again := ours && n.toRestart(p.name) && os.Remove(n.c.run("restart", p.name)) == nil
 		n.mu.Unlock()
 		switch {
 		case !ours:
-		case n.toRestart(p.name):
+		case !again:
+			return n.ended(p.name)
+		default:
 			if err := n.program(p.name, p.args...); err != nil {
 				return err
 			}
-			if err := os.Remove(n.c.run("restart", p.name)); err != nil {
-				return err
-			}
-		default:
-			return n.ended(p.name)
 		}
 	}
 }
@@ -325,7 +324,6 @@ func restart(ctx context.Context, c *config, program string) error {
 	if err := syscall.Kill(node, syscall.SIGHUP); err != nil {
 		return err
 	}
-	defer os.Remove(asked)
 	return await(ctx, c, "the restart of "+program, time.Minute, func() error {
 		if _, err := os.Stat(asked); err == nil {
 			return errors.New("it runs as before")

@@ -43,6 +43,11 @@ func CollectPlatforms(ctx context.Context, place oci.Locator, s oci.Store, image
 		if errors.Is(err, oci.ErrNotFound) {
 			continue
 		}
+		if errors.Is(err, oci.ErrContent) {
+			// Whoever can push a tag must not hide what else there is.
+			found = append(found, Found{Image: im.Digest, Err: refuse(RefusedMalformed, fmt.Errorf("tag %s: %w", AttestationTag(im.Digest), err))})
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("look for attestations of %s: %w", im.Digest, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -262,6 +263,22 @@ func TestPlatformTag(t *testing.T) {
 	}
 	if found := p.platforms(t, trust); len(found) != 1 || attest.CodeOf(found[0].Err) != attest.RefusedMalformed {
 		t.Errorf("an index: %+v", found)
+	}
+	// What can't be read as a manifest hides nothing.
+	r := newPlace(t, "registry")
+	host, repository, _ := strings.Cut(r.locator.Repository, "/")
+	put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+host+"/v2/"+repository+"/manifests/"+attest.AttestationTag(r.image.Digest), strings.NewReader(`{"schemaVersion":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put.Header.Set("Content-Type", string(types.OCIManifestSchema1))
+	answer, err := http.DefaultClient.Do(put)
+	if err != nil || answer.StatusCode != http.StatusCreated {
+		t.Fatalf("%v, %+v", err, answer)
+	}
+	answer.Body.Close()
+	if found := r.platforms(t, trust); len(found) != 1 || attest.CodeOf(found[0].Err) != attest.RefusedMalformed {
+		t.Errorf("no manifest: %+v", found)
 	}
 	// A registry that does not answer is an error, and no image without evidence.
 	gone := p.locator

@@ -30,7 +30,7 @@ type clusterDoctor struct {
 var errNotThere = errors.New("is not there")
 
 func kubectlGet(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "kubectl", append([]string{"get", "-o", "json"}, args...)...)
+	cmd := exec.CommandContext(ctx, "kubectl", append([]string{"get", "--request-timeout=10s", "-o", "json"}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -88,6 +88,17 @@ func (d clusterDoctor) version(ctx context.Context) check {
 	if !strings.HasPrefix(v, testedTekton) {
 		return check{Name: "tekton", State: "warning", Detail: fmt.Sprintf("Tekton Pipelines is %q, and the Tasks were tested with %sx", v, testedTekton), Fix: "use a release that was tested, or try a run first"}
 	}
+	for _, name := range []string{"tekton-pipelines-controller -n tekton-pipelines", "tekton-pipelines-webhook -n tekton-pipelines", "tekton-pipelines-remote-resolvers -n tekton-pipelines-resolvers"} {
+		var deployment struct {
+			Status struct{ AvailableReplicas int }
+		}
+		if err := d.read(ctx, &deployment, append([]string{"deployment"}, strings.Fields(name)...)...); err != nil {
+			return problem("tekton", err, "install Tekton Pipelines v1.12, resolvers included")
+		}
+		if deployment.Status.AvailableReplicas == 0 {
+			return problem("tekton", fmt.Errorf("no pod of deployment %s is available", name), "look why: kubectl describe deployment "+name)
+		}
+	}
 	return fine("tekton", "Tekton Pipelines %s", v)
 }
 
@@ -133,6 +144,9 @@ func (d clusterDoctor) namespaces(ctx context.Context) check {
 		if zone == "" {
 			continue
 		}
+		if zone != "build" && zone != "signing" && zone != "system" {
+			wrong = append(wrong, fmt.Sprintf("%s has label pavedpaths.dev/zone=%s, which is none: no policy is for it", name, zone))
+		}
 		zones[name] = zone
 		if level := labels["pod-security.kubernetes.io/enforce"]; level != "restricted" {
 			wrong = append(wrong, fmt.Sprintf("%s enforces %q of Pod Security, not restricted", name, level))
@@ -163,6 +177,9 @@ func (d clusterDoctor) admission(ctx context.Context) check {
 		Spec     struct {
 			PolicyName        string
 			ValidationActions []string
+			MatchResources    any
+			FailurePolicy     string
+			Validations       []any
 		}
 	}
 	var bindings, policies struct{ Items []binding }
@@ -173,16 +190,18 @@ func (d clusterDoctor) admission(ctx context.Context) check {
 	}
 	var missing []string
 	for _, name := range []string{"paths-build-runs", "paths-signing-runs", "paths-signing-claims", "paths-controller-taskruns", "paths-controller-runs"} {
-		there := slices.ContainsFunc(policies.Items, func(p binding) bool { return p.Metadata.Name == name })
+		there := slices.ContainsFunc(policies.Items, func(p binding) bool {
+			return p.Metadata.Name == name && p.Spec.FailurePolicy != "Ignore" && len(p.Spec.Validations) > 0
+		})
 		bound := slices.ContainsFunc(bindings.Items, func(b binding) bool {
-			return b.Spec.PolicyName == name && slices.Contains(b.Spec.ValidationActions, "Deny")
+			return b.Spec.PolicyName == name && slices.Contains(b.Spec.ValidationActions, "Deny") && b.Spec.MatchResources == nil
 		})
 		if !there || !bound {
 			missing = append(missing, name)
 		}
 	}
 	if missing != nil {
-		return problem("admission", fmt.Errorf("not there, or not bound to deny: %s", strings.Join(missing, ", ")), "kubectl apply -k the folder that the generator wrote, and tekton/controller/deploy.yaml")
+		return problem("admission", fmt.Errorf("not there, empty, or not bound to deny: %s", strings.Join(missing, ", ")), "kubectl apply -k the folder that the generator wrote, and tekton/controller/deploy.yaml")
 	}
 	return fine("admission", "policies are there, and deny")
 }
@@ -298,6 +317,9 @@ func (d clusterDoctor) template(ctx context.Context, trust configMap, trustErr e
 		return check{Name: "sandbox", State: "warning", Detail: "builds share the node's kernel: SLSA Build L2 at most", Fix: "see Sandbox in tekton/README.md"}
 	case len(template) != 1 || template["runtimeClassName"] != any(class):
 		return problem("sandbox", fmt.Errorf("ConfigMap trust names runtime-class %s, and Tekton's default-pod-template is %v", class, template), "let the template have that runtimeClassName, and nothing else")
+	}
+	if err := d.read(ctx, &struct{}{}, "runtimeclass", class); err != nil {
+		return problem("sandbox", err, "install the sandbox on the nodes, with its RuntimeClass")
 	}
 	return fine("sandbox", "builds run in RuntimeClass %s", class)
 }

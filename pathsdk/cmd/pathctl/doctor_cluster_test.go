@@ -32,10 +32,11 @@ func wellCluster(t *testing.T) map[string]any {
 	}
 	var policies, bindings []any
 	for _, name := range []string{"paths-build-runs", "paths-signing-runs", "paths-signing-claims", "paths-controller-taskruns", "paths-controller-runs"} {
-		policies = append(policies, m{"metadata": m{"name": name}})
+		policies = append(policies, m{"metadata": m{"name": name}, "spec": m{"validations": []any{m{"expression": "true"}}}})
 		bindings = append(bindings, m{"metadata": m{"name": name}, "spec": m{"policyName": name, "validationActions": []any{"Deny"}}})
 	}
 	task := m{"spec": m{"steps": []any{m{"image": "registry.example.com/paths/pathctl@sha256:" + strings.Repeat("a", 64)}}}}
+	available := m{"status": m{"availableReplicas": 1}}
 	return map[string]any{
 		"configmap pipelines-info -n tekton-pipelines":  data("version", "v1.12.0"),
 		"configmap feature-flags -n tekton-pipelines":   data("set-security-context", "true", "set-security-context-read-only-root-filesystem", "true", "disable-creds-init", "true"),
@@ -44,6 +45,10 @@ func wellCluster(t *testing.T) map[string]any {
 			"pipelines", "# ours\nregistry.example.com/paths/tekton@sha256:"+strings.Repeat("b", 64)+"\n", "runtime-class", "gvisor\n",
 			"trust.yaml", "apiVersion: pavedpaths.dev/v1\nkind: TrustRoot\nsigners:\n- {name: attester, roles: [attester], maxTier: observed, maxBuildLevel: 2, key: attester.pub}\n",
 			"attester.pub", publicKey(t), "trusted_root.json", "{}", "signing_config.json", "{}"),
+		"deployment tekton-pipelines-controller -n tekton-pipelines":                 available,
+		"deployment tekton-pipelines-webhook -n tekton-pipelines":                    available,
+		"deployment tekton-pipelines-remote-resolvers -n tekton-pipelines-resolvers": available,
+		"runtimeclass gvisor":                      m{},
 		"namespaces":                               m{"items": []any{namespace("paths-signing", "signing"), namespace("paths-build-a", "build"), m{"metadata": m{"name": "default"}}}},
 		"validatingadmissionpolicies":              m{"items": policies},
 		"validatingadmissionpolicybindings":        m{"items": bindings},
@@ -105,6 +110,13 @@ func TestDoctorCluster(t *testing.T) {
 	for name, tt := range map[string]struct{ object, from, to, check, state, want string }{
 		"no Tekton":                       {"configmap pipelines-info -n tekton-pipelines", "", "", "tekton", "problem", "is not there"},
 		"another Tekton":                  {"configmap pipelines-info -n tekton-pipelines", "v1.12.0", "v0.70.0", "tekton", "warning", "v0.70.0"},
+		"no resolver":                     {"deployment tekton-pipelines-remote-resolvers -n tekton-pipelines-resolvers", "", "", "tekton", "problem", "is not there"},
+		"a webhook that is down":          {"deployment tekton-pipelines-webhook -n tekton-pipelines", `:1`, `:0`, "tekton", "problem", "no pod"},
+		"no RuntimeClass":                 {"runtimeclass gvisor", "", "", "sandbox", "problem", "is not there"},
+		"a zone with a slip":              {"namespaces", `"build"`, `"biuld"`, "namespaces", "problem", "biuld"},
+		"a policy that says nothing":      {"validatingadmissionpolicies", `"validations"`, `"x"`, "admission", "problem", "empty"},
+		"a policy that may fail":          {"validatingadmissionpolicies", `"validations"`, `"failurePolicy":"Ignore","validations"`, "admission", "problem", "paths-build-runs"},
+		"a binding for some":              {"validatingadmissionpolicybindings", `"policyName":"paths-build-runs"`, `"matchResources":{"a":1},"policyName":"paths-build-runs"`, "admission", "problem", "paths-build-runs"},
 		"no flags":                        {flags, "", "", "flags", "problem", "is not there"},
 		"no security context":             {flags, `"set-security-context":"true"`, `"x":""`, "flags", "problem", "don't start"},
 		"root folders can be written":     {flags, `root-filesystem":"true"`, `root-filesystem":"false"`, "flags", "problem", "write"},
