@@ -16,6 +16,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -216,6 +217,16 @@ func TestForgedPlatform(t *testing.T) {
 			raw := encoded(t, envelope(t, key, chainsStatement(d)))
 			return bytes.Replace(raw, []byte(`{"payloadType"`), []byte(`{"payload":"e30=","payloadType"`), 1)
 		}, attest.RefusedMalformed},
+		"a payload in no base64": {func(d step.Digest) []byte {
+			env := envelope(t, key, chainsStatement(d))
+			env.Payload = "!" + env.Payload
+			return encoded(t, env)
+		}, attest.RefusedMalformed},
+		"a signature in no base64": {func(d step.Digest) []byte {
+			env := envelope(t, key, chainsStatement(d))
+			env.Signatures[0].Sig = "!" + env.Signatures[0].Sig
+			return encoded(t, env)
+		}, attest.RefusedMalformed},
 		"another image": {func(step.Digest) []byte { return encoded(t, envelope(t, key, chainsStatement(sourceDigest))) }, attest.RefusedSubject},
 		"two images":    {func(d step.Digest) []byte { return encoded(t, envelope(t, key, chainsStatement(d, sourceDigest))) }, attest.RefusedMalformed},
 		"no image":      {func(step.Digest) []byte { return encoded(t, envelope(t, key, chainsStatement())) }, attest.RefusedMalformed},
@@ -288,45 +299,121 @@ func TestPlatformTag(t *testing.T) {
 	}
 }
 
-// TestPlatformsEnd: what nobody had the time to read is no verdict.
-func TestPlatformsEnd(t *testing.T) {
+// TestPlatformLimits are the last that is read, and the first that is not.
+func TestPlatformLimits(t *testing.T) {
+	attester, _, _ := home(t)
+	key := newKey(t)
+	trust := platformTrust(t, attester, key, "observed")
+	p := newPlace(t, "layout")
+	good := encoded(t, envelope(t, key, chainsStatement(p.image.Digest)))
+	p.attested(t, nil, slices.Repeat([][]byte{good}, 1000)...)
+	if found := p.platforms(t, trust); len(found) != 1 || found[0].Verified == nil {
+		t.Errorf("1000 layers: %+v", found)
+	}
+	p.attested(t, nil, slices.Repeat([][]byte{good}, 1001)...)
+	if found := p.platforms(t, trust); len(found) != 1 || attest.CodeOf(found[0].Err) != attest.RefusedMalformed {
+		t.Errorf("1001 layers: %+v", found)
+	}
+	for size, limited := range map[int64]bool{attest.MaxBundle: false, attest.MaxBundle + 1: true} {
+		p.resized(t, good, size)
+		found := p.platforms(t, trust)
+		if len(found) != 1 || attest.CodeOf(found[0].Err) != attest.RefusedUnreadable || strings.Contains(found[0].Err.Error(), "more than the limit") != limited {
+			t.Errorf("an envelope that is said to have %d bytes: %+v", size, found)
+		}
+	}
+}
+
+// resized is as attested, but says of the layer that it has another size.
+func (p place) resized(t testing.TB, layer []byte, size int64) {
+	t.Helper()
+	p.attested(t, nil, layer)
+	at := p.locator
+	at.Tag, at.Digest = attest.AttestationTag(p.image.Digest), ""
+	d, err := oci.Resolve(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := p.store.Manifest(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m v1.Manifest
+	if err := json.Unmarshal(old.Bytes, &m); err != nil {
+		t.Fatal(err)
+	}
+	m.Layers[0].Size = size
+	raw, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.store.PutManifest(t.Context(), string(types.OCIManifestSchema1), raw, at.Tag); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPlatformUnread: what can't be read is refused, and said; where nobody has the time
+// to read it there is no verdict.
+func TestPlatformUnread(t *testing.T) {
 	attester, _, _ := home(t)
 	key := newKey(t)
 	p := newPlace(t, "layout")
 	p.attested(t, nil, encoded(t, envelope(t, key, chainsStatement(p.image.Digest))))
 	trust := platformTrust(t, attester, key, "observed")
-	for name, ends := range map[string]func(*endingStore){
-		"before the manifest": func(s *endingStore) { s.manifest = true },
-		"before an envelope":  func(s *endingStore) { s.blob = true },
+	gone := errors.New("the registry is gone")
+	for name, c := range map[string]struct {
+		store unreadStore
+		ends  bool
+	}{
+		"no manifest":                 {store: unreadStore{manifest: gone}},
+		"a manifest in no form":       {store: unreadStore{text: "{"}},
+		"no envelope":                 {store: unreadStore{blob: gone}},
+		"the end before the manifest": {store: unreadStore{manifest: context.Canceled}, ends: true},
+		"the end before an envelope":  {store: unreadStore{blob: context.Canceled}, ends: true},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := &endingStore{Store: p.store, cancel: cancel}
-		ends(s)
-		if found, err := attest.CollectPlatforms(ctx, p.locator, s, []oci.Image{p.image}, trust); !errors.Is(err, context.Canceled) {
+		c.store.Store = p.store
+		if c.ends {
+			c.store.cancel = cancel
+		}
+		found, err := attest.CollectPlatforms(ctx, p.locator, c.store, []oci.Image{p.image}, trust)
+		cancel()
+		switch {
+		case c.ends && !errors.Is(err, context.Canceled):
+			t.Errorf("%s: found %+v, %v", name, found, err)
+		case !c.ends && (err != nil || len(found) != 1 || attest.CodeOf(found[0].Err) != attest.RefusedUnreadable || found[0].Foreign()):
 			t.Errorf("%s: found %+v, %v", name, found, err)
 		}
 	}
 }
 
-// endingStore ends the context when it is asked.
-type endingStore struct {
+// unreadStore fails with what it has, and ends the context before.
+type unreadStore struct {
 	oci.Store
+	manifest, blob error
+	text           string
 	cancel         func()
-	manifest, blob bool
 }
 
-func (s *endingStore) Manifest(ctx context.Context, d step.Digest) (oci.Manifest, error) {
-	if s.manifest {
+func (s unreadStore) end(err error) error {
+	if err != nil && s.cancel != nil {
 		s.cancel()
-		return oci.Manifest{}, ctx.Err()
+	}
+	return err
+}
+
+func (s unreadStore) Manifest(ctx context.Context, d step.Digest) (oci.Manifest, error) {
+	if s.text != "" {
+		return oci.Manifest{Bytes: []byte(s.text)}, nil
+	}
+	if err := s.end(s.manifest); err != nil {
+		return oci.Manifest{}, err
 	}
 	return s.Store.Manifest(ctx, d)
 }
 
-func (s *endingStore) Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
-	if s.blob {
-		s.cancel()
-		return nil, ctx.Err()
+func (s unreadStore) Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	if err := s.end(s.blob); err != nil {
+		return nil, err
 	}
 	return s.Store.Blob(ctx, d)
 }

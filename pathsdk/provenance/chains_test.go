@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pavedpaths/paths/pathsdk/evidence"
 	"github.com/pavedpaths/paths/pathsdk/provenance"
 )
@@ -78,6 +80,34 @@ func TestLevelOfAPlatform(t *testing.T) {
 	// From another signer the very same is worth what its facts say: there are none.
 	if got, _ := provenance.Level(chainsProvenance(t), trusted(3)); got > 1 {
 		t.Errorf("without the role it is L%d", got)
+	}
+}
+
+// TestPlatformNeeds: each requirement stands at the level where the specification, or the
+// policy, has it.
+func TestPlatformNeeds(t *testing.T) {
+	by := trusted(2)
+	by.Platform, by.Separation.From = true, 3
+	_, reasons := provenance.Level(chainsProvenance(t), by)
+	got := map[string]int{}
+	for _, r := range reasons {
+		got[r.Need] = r.Level
+	}
+	if d := cmp.Diff(map[string]int{
+		"provenance names the builder":                          1,
+		"provenance names how it was built":                     1,
+		"provenance names the inputs by digest":                 1,
+		"the verifier trusts the signer for L1":                 1,
+		"the build ran on a hosted platform":                    2,
+		"the platform's control plane generated the provenance": 2,
+		"the verifier trusts the signer for L2":                 2,
+		"somebody else than the producer signed it":             3,
+		"the platform knows the image's digest itself":          3,
+		"builds can't influence each other":                     3,
+		"no cache is shared between builds":                     3,
+		"the verifier trusts the signer for L3":                 3,
+	}, got); d != "" {
+		t.Error(d)
 	}
 }
 
