@@ -31,7 +31,7 @@ type check struct {
 }
 
 func newDoctor(a *app) *cobra.Command {
-	var registry string
+	var registry, kubeconfig string
 	var cluster bool
 	cmd := &cobra.Command{
 		Use:   "doctor [SOURCE]",
@@ -41,7 +41,13 @@ func newDoctor(a *app) *cobra.Command {
   pathctl doctor --cluster`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			checks := a.doctor(cmd.Context(), args, registry, cluster)
+			if kubeconfig != "" && !cluster {
+				return step.Usagef("--kubeconfig names the cluster for --cluster: give both")
+			}
+			checks := a.doctor(cmd.Context(), args, registry)
+			if cluster {
+				checks = append(checks, checkCluster(cmd.Context(), kubeconfig)...)
+			}
 			var bad []string
 			for _, c := range checks {
 				if c.State == "problem" {
@@ -66,19 +72,17 @@ func newDoctor(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&registry, "registry", "", "also check that this registry can be read: HOST/REPO[:TAG]")
 	cmd.Flags().BoolVar(&cluster, "cluster", false, "also check that kubectl's cluster is set up to run paths on Tekton; nothing is changed")
+	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "file that names the cluster and who you are there, for --cluster; without it, kubectl's own choice: KUBECONFIG, ~/.kube/config, or the cluster of the pod")
 	return cmd
 }
 
-func (a *app) doctor(ctx context.Context, args []string, registry string, cluster bool) []check {
+func (a *app) doctor(ctx context.Context, args []string, registry string) []check {
 	checks := []check{a.checkGo(ctx), checkGit(), a.checkFence(ctx), a.checkHome(), a.checkKeys()}
 	if len(args) > 0 {
 		checks = append(checks, checkService(args[0]))
 	}
 	if registry != "" {
 		checks = append(checks, a.checkRegistry(ctx, registry))
-	}
-	if cluster {
-		checks = append(checks, checkCluster(ctx)...)
 	}
 	return checks
 }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"sigs.k8s.io/yaml"
 
@@ -20,49 +21,56 @@ import (
 const testedTekton = "v1.12."
 
 // clusterDoctor reads, with the user's own kubectl and rights, whether a cluster is set up
-// as tekton/README.md wants. kubectl, and not a client of our own: it has every way to log
-// in that a cluster may ask for, and pathctl starts no slower for it.
+// as tekton/README.md wants.
 type clusterDoctor struct {
+	// get is what kubectl get says of one object or list, as JSON.
 	get func(ctx context.Context, args ...string) ([]byte, error)
 }
 
-// errNotThere is of an object that the cluster has not.
-var errNotThere = errors.New("is not there")
-
-func kubectlGet(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "kubectl", append([]string{"get", "--request-timeout=10s", "-o", "json"}, args...)...)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	said := strings.TrimSpace(stderr.String())
-	switch {
-	case err == nil:
-		return out, nil
-	case strings.Contains(said, "(NotFound)"):
-		return nil, errNotThere
-	case said != "":
-		return nil, errors.New(said) // which right is missing, for one
-	}
-	return nil, err
-}
-
-func checkCluster(ctx context.Context) []check {
+func checkCluster(ctx context.Context, kubeconfig string) []check {
 	if _, err := exec.LookPath("kubectl"); err != nil {
 		return []check{problem("cluster", errors.New("no kubectl on PATH"), "install kubectl, and log in to the cluster with it")}
 	}
-	return clusterDoctor{kubectlGet}.checks(ctx)
+	return clusterDoctor{kubectl{kubeconfig}.get}.checks(ctx)
 }
 
 func (d clusterDoctor) checks(ctx context.Context) []check {
 	var trust configMap
 	trustErr := d.read(ctx, &trust, "configmap", "trust", "-n", "paths-signing")
-	return []check{
-		d.version(ctx), d.flags(ctx), d.namespaces(ctx), d.admission(ctx), d.tasks(ctx), d.controller(ctx),
-		checkTrusted(trust, trustErr), d.template(ctx, trust, trustErr),
+	if trustErr != nil && !answered(trustErr) {
+		// What each of the others would say, with the wrong advice.
+		return []check{unread("cluster", trustErr, "")}
 	}
+	// The first answer is there, and with it any login. The others need not wait for each
+	// other: some clouds' kubectl takes seconds for each.
+	looks := []func(context.Context) check{
+		d.version, d.flags, d.namespaces, d.admission, d.tasks, d.controller,
+		func(context.Context) check { return checkTrusted(trust, trustErr) },
+		func(ctx context.Context) check { return d.template(ctx, trust, trustErr) },
+	}
+	checks := make([]check, len(looks))
+	var all sync.WaitGroup
+	for i, look := range looks {
+		all.Go(func() { checks[i] = look(ctx) })
+	}
+	all.Wait()
+	return checks
 }
 
 type configMap struct{ Data map[string]string }
+
+// unread is a check that failed since an object could not be read. The advice is for one
+// that is not there: to make it helps nobody who may not read it.
+func unread(name string, err error, advice string) check {
+	var d *deniedError
+	switch {
+	case errors.As(err, &d):
+		return problem(name, err, "ask the cluster's administrators for the right to "+d.right())
+	case errors.Is(err, errNotThere):
+		return problem(name, err, advice)
+	}
+	return problem(name, err, "check that kubectl reaches the cluster that you mean (KUBECONFIG, or --kubeconfig): kubectl get namespaces")
+}
 
 func (d clusterDoctor) read(ctx context.Context, to any, args ...string) error {
 	raw, err := d.get(ctx, args...)
@@ -82,7 +90,7 @@ func fine(name, format string, args ...any) check {
 func (d clusterDoctor) version(ctx context.Context) check {
 	var info configMap
 	if err := d.read(ctx, &info, "configmap", "pipelines-info", "-n", "tekton-pipelines"); err != nil {
-		return problem("tekton", err, "install Tekton Pipelines v1.12, or let kubectl name its cluster (KUBECONFIG)")
+		return unread("tekton", err, "install Tekton Pipelines v1.12, or let kubectl name its cluster (KUBECONFIG, or --kubeconfig)")
 	}
 	v := info.Data["version"]
 	if !strings.HasPrefix(v, testedTekton) {
@@ -93,7 +101,7 @@ func (d clusterDoctor) version(ctx context.Context) check {
 			Status struct{ AvailableReplicas int }
 		}
 		if err := d.read(ctx, &deployment, append([]string{"deployment"}, strings.Fields(name)...)...); err != nil {
-			return problem("tekton", err, "install Tekton Pipelines v1.12, resolvers included")
+			return unread("tekton", err, "install Tekton Pipelines v1.12, resolvers included")
 		}
 		if deployment.Status.AvailableReplicas == 0 {
 			return problem("tekton", fmt.Errorf("no pod of deployment %s is available", name), "look why: kubectl describe deployment "+name)
@@ -106,7 +114,7 @@ func (d clusterDoctor) version(ctx context.Context) check {
 func (d clusterDoctor) flags(ctx context.Context) check {
 	var flags configMap
 	if err := d.read(ctx, &flags, "configmap", "feature-flags", "-n", "tekton-pipelines"); err != nil {
-		return problem("flags", err, "install Tekton Pipelines v1.12")
+		return unread("flags", err, "install Tekton Pipelines v1.12")
 	}
 	var wrong []string
 	for _, f := range []struct{ name, why string }{
@@ -133,17 +141,20 @@ func (d clusterDoctor) namespaces(ctx context.Context) check {
 			}
 		}
 	}
-	const fix = "kubectl apply -k the folder that the generator wrote"
-	if err := d.read(ctx, &list, "namespaces"); err != nil {
-		return problem("namespaces", err, "ask for the right to list namespaces")
+	const fix = "kubectl apply -k the folder that the generator wrote, and tekton/controller/deploy.yaml; a tenant is a copy of tekton/manifest/example-tenant.yaml"
+	if err := d.read(ctx, &list, "namespaces", "-l", "pavedpaths.dev/zone"); err != nil {
+		return unread("namespaces", err, fix)
 	}
 	zones, wrong := map[string]string{}, []string{}
+	switch err := d.read(ctx, &struct{}{}, "namespace", "paths-system"); {
+	case errors.Is(err, errNotThere):
+		wrong = append(wrong, "paths-system is not there")
+	case err != nil:
+		return unread("namespaces", err, fix)
+	}
 	for _, n := range list.Items {
 		name, labels := n.Metadata.Name, n.Metadata.Labels
 		zone := labels["pavedpaths.dev/zone"]
-		if zone == "" {
-			continue
-		}
 		if zone != "build" && zone != "signing" && zone != "system" {
 			wrong = append(wrong, fmt.Sprintf("%s has label pavedpaths.dev/zone=%s, which is none: no policy is for it", name, zone))
 		}
@@ -167,7 +178,7 @@ func (d clusterDoctor) namespaces(ctx context.Context) check {
 	if len(wrong) > 0 {
 		return problem("namespaces", errors.New(strings.Join(wrong, "; ")), fix)
 	}
-	return fine("namespaces", "paths-signing and %d of tenants, all restricted", builds)
+	return fine("namespaces", "paths-signing, paths-system and %d of tenants, restricted", builds)
 }
 
 // admission is what keeps tenants to trusted Pipelines, and each account to its own.
@@ -183,9 +194,12 @@ func (d clusterDoctor) admission(ctx context.Context) check {
 		}
 	}
 	var bindings, policies struct{ Items []binding }
-	for kind, to := range map[string]any{"validatingadmissionpolicybindings": &bindings, "validatingadmissionpolicies": &policies} {
-		if err := d.read(ctx, to, kind); err != nil {
-			return problem("admission", err, "ask for the right to list "+kind)
+	for _, list := range []struct {
+		kind string
+		to   any
+	}{{"validatingadmissionpolicies", &policies}, {"validatingadmissionpolicybindings", &bindings}} {
+		if err := d.read(ctx, list.to, list.kind); err != nil {
+			return unread("admission", err, "use Kubernetes 1.30 or newer, which has them")
 		}
 	}
 	var missing []string
@@ -215,13 +229,14 @@ func (d clusterDoctor) tasks(ctx context.Context) check {
 			Spec struct{ Steps []struct{ Image string } }
 		}
 		if err := d.read(ctx, &task, "tasks.tekton.dev", name, "-n", "paths-signing"); err != nil {
-			return problem("tasks", err, fix)
+			return unread("tasks", err, fix)
 		}
 		if len(task.Spec.Steps) == 0 {
 			return problem("tasks", fmt.Errorf("Task %s has no step", name), fix)
 		}
 		for _, s := range task.Spec.Steps {
 			host, _, _ := strings.Cut(s.Image, "/")
+			host, _, _ = strings.Cut(host, ":")
 			if !byDigest.MatchString(s.Image) || strings.HasSuffix(host, ".invalid") {
 				return problem("tasks", fmt.Errorf("Task %s runs %.200q, which is no image by digest that can be pulled", name, s.Image), fix)
 			}
@@ -240,7 +255,7 @@ func (d clusterDoctor) controller(ctx context.Context) check {
 		Status struct{ AvailableReplicas int }
 	}
 	if err := d.read(ctx, &deployment, "deployment", "paths-controller", "-n", "paths-system"); err != nil {
-		return problem("controller", err, "install tekton/controller/deploy.yaml")
+		return unread("controller", err, "install tekton/controller/deploy.yaml")
 	}
 	if deployment.Status.AvailableReplicas == 0 {
 		return problem("controller", errors.New("no pod of it is available: nothing is signed"), "kubectl -n paths-system describe pods, and its log")
@@ -260,7 +275,7 @@ func (d clusterDoctor) controller(ctx context.Context) check {
 func checkTrusted(m configMap, err error) check {
 	const fix = "make it as tekton/README.md says: kubectl -n paths-signing create configmap trust --from-file=…"
 	if err != nil {
-		return problem("trust", err, fix)
+		return unread("trust", err, fix)
 	}
 	for _, name := range []string{"pipelines", "trust.yaml", "trusted_root.json", "signing_config.json"} {
 		if strings.TrimSpace(m.Data[name]) == "" {
@@ -289,8 +304,10 @@ func checkTrusted(m configMap, err error) check {
 	}); err != nil {
 		return problem("trust", fmt.Errorf("trust.yaml: %w", err), "mend trust.yaml in ConfigMap trust")
 	}
-	if !json.Valid([]byte(m.Data["signing_config.json"])) {
-		return problem("trust", errors.New("signing_config.json is no JSON"), fix)
+	for _, name := range []string{"trusted_root.json", "signing_config.json"} {
+		if !json.Valid([]byte(m.Data[name])) {
+			return problem("trust", fmt.Errorf("%s is no JSON", name), fix)
+		}
 	}
 	return fine("trust", "%d trusted bundle(s), trust root and signing configuration", bundles)
 }
@@ -300,17 +317,21 @@ func checkTrusted(m configMap, err error) check {
 func (d clusterDoctor) template(ctx context.Context, trust configMap, trustErr error) check {
 	var defaults configMap
 	if err := d.read(ctx, &defaults, "configmap", "config-defaults", "-n", "tekton-pipelines"); err != nil {
-		return problem("sandbox", err, "install Tekton Pipelines v1.12")
+		return unread("sandbox", err, "install Tekton Pipelines v1.12")
 	}
 	if trustErr != nil {
-		return problem("sandbox", trustErr, "see trust")
+		return unread("sandbox", trustErr, "see trust")
 	}
-	class := strings.TrimSpace(trust.Data["runtime-class"])
+	named := trust.Data["runtime-class"]
+	class := strings.TrimSpace(named)
 	var template map[string]any
 	if err := yaml.Unmarshal([]byte(defaults.Data["default-pod-template"]), &template); err != nil {
 		return problem("sandbox", fmt.Errorf("default-pod-template: %w", err), "mend it in ConfigMap config-defaults of tekton-pipelines")
 	}
 	switch {
+	case class != "" && class != named:
+		// The attester reads it without them; the policies, in CEL, take it as it stands.
+		return problem("sandbox", fmt.Errorf("runtime-class in ConfigMap trust is %q: with the spaces or the line's end the admission policies let no run in", named), "write the bare name: --from-literal=runtime-class="+class)
 	case class == "" && len(template) > 0:
 		return problem("sandbox", errors.New("Tekton has a default-pod-template, and ConfigMap trust names no runtime-class: no run is let in"), "name its runtimeClassName there, or take the template away")
 	case class == "":
@@ -319,7 +340,7 @@ func (d clusterDoctor) template(ctx context.Context, trust configMap, trustErr e
 		return problem("sandbox", fmt.Errorf("ConfigMap trust names runtime-class %s, and Tekton's default-pod-template is %v", class, template), "let the template have that runtimeClassName, and nothing else")
 	}
 	if err := d.read(ctx, &struct{}{}, "runtimeclass", class); err != nil {
-		return problem("sandbox", err, "install the sandbox on the nodes, with its RuntimeClass")
+		return unread("sandbox", err, "install the sandbox on the nodes, with its RuntimeClass")
 	}
 	return fine("sandbox", "builds run in RuntimeClass %s", class)
 }
