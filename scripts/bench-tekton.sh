@@ -8,44 +8,16 @@
 # same Pipeline that tenants have. The image with Go has the standard library compiled, or
 # compiling it would be all that is measured. With CHAINS set, or where Tekton Chains is
 # installed in the cluster, its signing of the same runs has a line beside ours.
-#
-# It needs root on Debian or its like. What was started is stopped, unless KEEP is set.
+# scripts/tekton.sh says what is started, and what that needs.
 set -eu
 cd "$(dirname "$0")/.."
-root=$PWD
 json=
 case "${1:-}" in
 "") ;;
 --json) json=yes ;;
 *) echo "usage: scripts/bench-tekton.sh [--json]; SIZES names how many runs, as in SIZES='5 20'" >&2; exit 2 ;;
 esac
-unset PATHS_KUBECONFIG PATHS_CLUSTER_ISSUER PATHS_CLUSTER_CA PATHS_CHAINS
-export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
-# Folders of its own: what is in them is stopped.
-PATHS_CLUSTER=$root/.bench/cluster
-PATHS_SIGSTORE=$root/.bench/sigstore
-export PATHS_CLUSTER PATHS_SIGSTORE
-stop() {
-	code=$?
-	"$root/scripts/cluster.sh" down || code=1
-	"$root/scripts/sigstore.sh" down || code=1
-	exit $code
-}
-[ -n "${KEEP:-}" ] || trap stop EXIT
-trap 'exit 130' INT TERM
-
-go build -ldflags='-s -w' -o bin/pathctl ./pathsdk/cmd/pathctl
-go build -ldflags='-s -w' -o bin/paths-controller ./tekton/controller/cmd/paths-controller
-if [ -n "${CHAINS:-}" ]; then
-	exports=$(scripts/chains.sh)
-	eval "$exports"
-fi
-exports=$(scripts/cluster.sh up)
-eval "$exports"
-scripts/sigstore.sh down # it asks the cluster for its keys, and those may be others now
-exports=$(scripts/sigstore.sh up)
-eval "$exports"
-export PATHS_CLUSTER_TOOL="$root/bin/cluster" PATHS_TOOL="$root/bin/pathctl" PATHS_CONTROLLER="$root/bin/paths-controller"
+. scripts/tekton.sh
 export PATHS_BENCH_SIZES="${SIZES:-80 250}" PATHS_BENCH_JSON="$root/.bench/tekton.json" PATHS_BENCH_TABLE="$root/.bench/tekton.txt"
 rm -f "$PATHS_BENCH_JSON" "$PATHS_BENCH_TABLE"
 code=0

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -19,23 +18,11 @@ func TestTektonDisturbed(t *testing.T) {
 	url, commit := w.repo(t, "disturbed", hello(t))
 	t.Run("the controller and the signer are killed", func(t *testing.T) {
 		name := w.start(t, w.pipelineRun(t, url, commit, image("killed")))
-		stop := make(chan struct{})
-		done := make(chan struct{})
-		end := sync.OnceFunc(func() { close(stop); <-done })
-		t.Cleanup(end)
 		// The controller dies again and again, all the while, each time after it may have
 		// done something: on a busy machine it takes some seconds to start.
-		go func() {
-			defer close(done)
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(20 * time.Second):
-					_, _ = w.try(t, "", "-n", "paths-system", "delete", "pod", "-l", "app.kubernetes.io/name=paths-controller", "--grace-period=0", "--force", "--wait=false")
-				}
-			}
-		}()
+		end := again(t, 20*time.Second, func() {
+			_, _ = w.try(t, "", "-n", "paths-system", "delete", "pod", "-l", "app.kubernetes.io/name=paths-controller", "--grace-period=0", "--force", "--wait=false")
+		})
 		// The first signer dies as soon as it runs.
 		uid := strings.TrimSpace(w.kubectl(t, "", "-n", tenantNamespace, "get", "pipelinerun", name, "-o", "jsonpath={.metadata.uid}"))
 		killed := false

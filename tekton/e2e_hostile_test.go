@@ -84,6 +84,26 @@ func (w *world) events(t *testing.T, run, field string) string {
 	return w.kubectl(t, "", "-n", tenantNamespace, "get", "events", "--field-selector", "involvedObject.name="+run, "-o", "jsonpath={.items[*]."+field+"}")
 }
 
+// again does something again and again beside the test, until the function that it returns
+// is called, or the test ends.
+func again(t *testing.T, every time.Duration, do func()) (end func()) {
+	stop, done := make(chan struct{}), make(chan struct{})
+	end = sync.OnceFunc(func() { close(stop); <-done })
+	t.Cleanup(end)
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(every):
+				do()
+			}
+		}
+	}()
+	return end
+}
+
 // image is where a tenant's image goes.
 func image(name string) string { return local + "/" + apps + "/example/" + name }
 
@@ -190,23 +210,12 @@ func TestTektonHostile(t *testing.T) {
 				t.Fatal(err)
 			}
 			run := w.start(t, w.pipelineRun(t, url, commit, image("moved")+":v1"))
-			stop, done := make(chan struct{}), make(chan struct{})
 			pushes := 0
-			end := sync.OnceFunc(func() { close(stop); <-done })
-			t.Cleanup(end)
-			go func() {
-				defer close(done)
-				for {
-					select {
-					case <-stop:
-						return
-					case <-time.After(300 * time.Millisecond):
-						if remote.Write(tag, evil) == nil {
-							pushes++
-						}
-					}
+			end := again(t, 300*time.Millisecond, func() {
+				if remote.Write(tag, evil) == nil {
+					pushes++
 				}
-			}()
+			})
 			ref := w.signed(t, run, image("moved"))
 			end()
 			if pushes == 0 {

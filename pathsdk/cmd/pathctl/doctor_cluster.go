@@ -282,17 +282,13 @@ func checkTrusted(m configMap, err error) check {
 			return problem("trust", fmt.Errorf("ConfigMap trust has no %s", name), fix)
 		}
 	}
-	bundles := 0
-	for line := range strings.Lines(m.Data["pipelines"]) {
-		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
-			continue
+	bundles := trustedBundles(m.Data["pipelines"])
+	for _, b := range bundles {
+		if !byDigest.MatchString(b) {
+			return problem("trust", fmt.Errorf("pipelines: %.200q is no REPOSITORY@DIGEST", b), "put the line there that the generator printed")
 		}
-		if !byDigest.MatchString(line) {
-			return problem("trust", fmt.Errorf("pipelines: %.200q is no REPOSITORY@DIGEST", line), "put the line there that the generator printed")
-		}
-		bundles++
 	}
-	if bundles == 0 {
+	if len(bundles) == 0 {
 		return problem("trust", errors.New("pipelines names no bundle: no run is let in"), "put the line there that the generator printed")
 	}
 	if _, err := attest.ParseTrust([]byte(m.Data["trust.yaml"]), func(name string) ([]byte, error) {
@@ -309,7 +305,7 @@ func checkTrusted(m configMap, err error) check {
 			return problem("trust", fmt.Errorf("%s is no JSON", name), fix)
 		}
 	}
-	return fine("trust", "%d trusted bundle(s), trust root and signing configuration", bundles)
+	return fine("trust", "%d trusted bundle(s), trust root and signing configuration", len(bundles))
 }
 
 // template is what Tekton puts around every pod: the sandbox, if there is one, and nothing

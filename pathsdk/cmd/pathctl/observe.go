@@ -78,17 +78,23 @@ func (f *attestFlags) trusted() (provenance.TektonTrust, error) {
 	if err != nil {
 		return trust, fmt.Errorf("--platform: %w", err)
 	}
-	for line := range strings.Lines(string(raw)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			trust.Pipelines = append(trust.Pipelines, line)
-		}
-	}
+	trust.Pipelines = trustedBundles(string(raw))
 	class, err := bounded.ReadFile(filepath.Join(f.platform, "runtime-class"), maxTekton)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return trust, fmt.Errorf("--platform: %w", err)
 	}
 	trust.RuntimeClass = strings.TrimSpace(string(class))
 	return trust, nil
+}
+
+// trustedBundles are the lines of the file pipelines, without comments.
+func trustedBundles(text string) (bundles []string) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			bundles = append(bundles, line)
+		}
+	}
+	return bundles
 }
 
 // sameInputs holds the inputs in the record, which the producer wrote, against the

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/evidence"
+	"github.com/pavedpaths/paths/pathsdk/internal/regtest"
 	"github.com/pavedpaths/paths/pathsdk/oci"
 )
 
@@ -127,6 +129,46 @@ func TestVerifyPlatform(t *testing.T) {
 				t.Errorf("exit %d, level %d, status %q (%s), want %d, %d, %q\n%s", r.code, v.Level.Build, status, why, c.code, c.level, c.status, r.stderr)
 			}
 		})
+	}
+
+	// Whoever can push a tag, but no manifest that is one, hides nothing of an attester's.
+	reg := regtest.New(t)
+	ref := reg.Repo("app")
+	copied, err := oci.ParseLocator(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst, err := oci.Open(t.Context(), copied, oci.WithCreate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	images, err := oci.Images(t.Context(), w, image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := oci.Copy(t.Context(), dst, w, image, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, im := range images {
+		if _, err := oci.CopyReferrers(t.Context(), dst, w, im.Digest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host, repository, _ := strings.Cut(ref, "/")
+	put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+host+"/v2/"+repository+"/manifests/"+attest.AttestationTag(image), strings.NewReader(`{"schemaVersion":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put.Header.Set("Content-Type", string(types.OCIManifestSchema1))
+	if answer, err := http.DefaultClient.Do(put); err != nil || answer.StatusCode != http.StatusCreated {
+		t.Fatalf("%v, %+v", err, answer)
+	}
+	broken, r := verdictOf(t, home, ref+"@"+string(image), "--trust", known)
+	if r.code != 0 || broken.Level.Build != 1 || len(broken.Evidence) != len(before.Evidence)+1 {
+		t.Errorf("with a broken tag: exit %d, level %d, %d pieces of evidence, want one more than %d\n%s", r.code, broken.Level.Build, len(broken.Evidence), len(before.Evidence), r.stderr)
+	}
+	if r := pathctl(t, home, "verify", ref+"@"+string(image), "--trust", known); r.code != 0 || !strings.Contains(r.stdout, attest.AttestationTag(image)) {
+		t.Errorf("with a broken tag: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 }
 
