@@ -210,6 +210,8 @@ func (b *bench) size(t *testing.T, commits []string) benchSize {
 	n := len(commits)
 	s := benchSize{Runs: n}
 	b.clear(t)
+	// One tenant stands for many here. How many of its pods run at once stays as it is.
+	b.kubectl(t, "", "-n", tenantNamespace, "patch", "resourcequota", "runs", "--type=merge", "-p", fmt.Sprintf(`{"spec":{"hard":{"count/pipelineruns.tekton.dev":"%d"}}}`, n))
 	pod := b.restart(t)
 	idle := b.scrape(t, pod)
 	s.MemoryBase = idle.memory
