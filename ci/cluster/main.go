@@ -17,6 +17,7 @@ const usage = `usage: cluster VERB
 
   up [PORT[:NODEPORT]...]  start the cluster, unless it runs, offer it these ports of the host's
                            loopback, and print what to export
+  build                    build what up starts, and start nothing
   down                     stop it, and leave nothing but programs and keys
   purge                    stop it, and remove programs and keys
   status                   say whether it runs, and what it reaches
@@ -56,6 +57,8 @@ func run(ctx context.Context, args []string) error {
 	switch {
 	case verb == "up":
 		return up(ctx, c, args)
+	case verb == "build" && len(args) == 0:
+		return locked(c, func() error { return build(ctx, c) })
 	case verb == "down" && len(args) == 0:
 		return locked(c, func() error { return down(c) })
 	case verb == "purge" && len(args) == 0:

@@ -38,10 +38,7 @@ func up(ctx context.Context, c config) (string, error) {
 	}
 	var image string
 	err := locked(c, func() error {
-		if err := install(ctx); err != nil {
-			return err
-		}
-		if err := build(ctx, c); err != nil {
+		if err := prepare(ctx, c); err != nil {
 			return err
 		}
 		var err error
@@ -52,6 +49,14 @@ func up(ctx context.Context, c config) (string, error) {
 		return "", err
 	}
 	return exports(c, c.socket(), c.path("bin", "dagger"), true, image), nil
+}
+
+// prepare makes what start starts.
+func prepare(ctx context.Context, c config) error {
+	if err := install(ctx); err != nil {
+		return err
+	}
+	return build(ctx, c)
 }
 
 const threeWays = `

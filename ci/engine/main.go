@@ -4,6 +4,7 @@
 // here. It runs in its own folder, where go.mod is.
 //
 //	engine up      print what to export; progress goes to standard error
+//	engine build   build what up starts where it has to, and start nothing
 //	engine down    stop what up started, and leave nothing behind but caches
 //	engine purge   the same, and remove the caches
 package main
@@ -17,7 +18,7 @@ import (
 	"syscall"
 )
 
-const usage = "usage: engine up|status|down|purge; see make help"
+const usage = "usage: engine up|build|status|down|purge; see make help"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -52,6 +53,8 @@ func run(ctx context.Context, args []string) error {
 		}
 		fmt.Print(lines)
 		return nil
+	case "build":
+		return locked(c, func() error { return prepare(ctx, c) })
 	case "status":
 		if !alive(c, "engine") {
 			return errors.New("no engine of ours runs here: make engine starts one")

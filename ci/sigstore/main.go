@@ -18,6 +18,7 @@ import (
 const usage = `usage: sigstore VERB
 
   up                         start all services, unless they run, and print what to export
+  build                      build them, and start nothing
   down                       stop them
   purge                      stop them, and remove keys, log and binaries
   start NAME                 start one service: issuer, fulcio, rekor, rekor-front, tsa
@@ -60,6 +61,8 @@ func run(ctx context.Context, args []string) error {
 	switch {
 	case verb == "up" && len(args) == 0:
 		return up(ctx, c)
+	case verb == "build" && len(args) == 0:
+		return build(ctx, c)
 	case verb == "down" && len(args) == 0:
 		return down(c)
 	case verb == "purge" && len(args) == 0:
