@@ -188,6 +188,42 @@ func TestTektonHostile(t *testing.T) {
 			sigstore(t, "start")
 			w.signed(t, run, image("outage"))
 		})
+		// ended waits until a run is built, and has not been signed, and returns its image.
+		ended := func(t *testing.T, run, image string) string {
+			t.Helper()
+			w.kubectl(t, "", "-n", tenantNamespace, "wait", "--for=condition=Succeeded", "pipelinerun/"+run, "--timeout=240s")
+			var r pipelineRun
+			w.get(t, &r, "-n", tenantNamespace, "pipelinerun", run)
+			if r.Metadata.Annotations["pavedpaths.dev/signed"] != "" {
+				t.Fatalf("it is settled already: %q", r.Metadata.Annotations)
+			}
+			return image + "@" + r.result("IMAGE_DIGEST")
+		}
+		gone := func(t *testing.T, run string) {
+			t.Helper()
+			w.kubectl(t, "", "-n", tenantNamespace, "wait", "--for=delete", "pipelinerun/"+run, "--timeout=600s")
+		}
+		t.Run("a run that is deleted before it is signed", func(t *testing.T) {
+			t.Parallel()
+			run := w.start(t, w.pipelineRun(t, url, commit, image("deleted")))
+			ref := ended(t, run, image("deleted"))
+			w.kubectl(t, "", "-n", tenantNamespace, "delete", "pipelinerun", run, "--wait=false")
+			gone(t, run)
+			w.once(t, ref)
+		})
+		t.Run("a run that is deleted with what shows how it was built", func(t *testing.T) {
+			t.Parallel()
+			run := w.start(t, w.pipelineRun(t, url, commit, image("erased")))
+			ref := ended(t, run, image("erased"))
+			w.kubectl(t, "", "-n", tenantNamespace, "delete", "pipelinerun", run, "--cascade=foreground", "--wait=false")
+			gone(t, run)
+			if events := w.events(t, run, "message"); !strings.Contains(events, "not signed") {
+				t.Errorf("no event says that it is not signed: %s", events)
+			}
+			if r := w.pathctl(t, "verify", ref); r.code == 0 {
+				t.Errorf("it is signed all the same:\n%s", r.stdout)
+			}
+		})
 		t.Run("a test that forges results and looks for tokens", func(t *testing.T) {
 			t.Parallel()
 			url, commit := w.service(t, "forger", forger)

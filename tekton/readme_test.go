@@ -2,6 +2,7 @@ package tekton
 
 import (
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -9,7 +10,9 @@ import (
 	pipeline "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pavedpaths/paths/pathsdk/catalog"
 	"github.com/pavedpaths/paths/pathsdk/paths"
+	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
 // TestReadmeRun: the PipelineRun to copy is let in, is valid, and gives the Pipeline all
@@ -61,6 +64,65 @@ func TestReadmeRun(t *testing.T) {
 	}
 	if len(given) > 0 {
 		t.Errorf("the Pipeline doesn't know %v", given)
+	}
+}
+
+// TestReadmeSteps: the TaskRun to copy is valid, gives each step what it needs and knows,
+// and reads results that there are.
+func TestReadmeSteps(t *testing.T) {
+	raw, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(raw), "## Steps in Tasks of your own")
+	_, text, _ = strings.Cut(text, "```yaml\n")
+	text, _, ok := strings.Cut(text, "```")
+	if !ok {
+		t.Fatal("there is no example")
+	}
+	run := &pipeline.TaskRun{}
+	if err := yaml.UnmarshalStrict([]byte(text), run); err != nil {
+		t.Fatal(err)
+	}
+	run.Name = run.GenerateName + "x7k2p"
+	run.SetDefaults(t.Context())
+	if err := run.Validate(t.Context()); err != nil {
+		t.Error(err)
+	}
+	results := map[string]bool{}
+	for _, s := range run.Spec.TaskSpec.Steps {
+		if s.Ref == nil {
+			continue
+		}
+		i := slices.IndexFunc(catalog.Steps(), func(c step.Step) bool { return c.Spec().Name == s.Ref.Name })
+		if i < 0 {
+			t.Fatalf("there is no step %s", s.Ref.Name)
+		}
+		a := stepAction(catalog.Steps()[i].Spec(), Committed())
+		given := map[string]bool{}
+		for _, p := range s.Params {
+			given[p.Name] = true
+			if of := regexp.MustCompile(`^\$\(steps\.(.*)\)$`).FindStringSubmatch(p.Value.StringVal); of != nil && !results[of[1]] {
+				t.Errorf("%s: %s: no step before has %s", s.Name, p.Name, p.Value.StringVal)
+			}
+		}
+		for _, p := range a.Spec.Params {
+			if p.Default == nil && !given[p.Name] {
+				t.Errorf("%s lacks %s", s.Name, p.Name)
+			}
+			delete(given, p.Name)
+		}
+		if len(given) > 0 {
+			t.Errorf("%s doesn't know %v", s.Name, given)
+		}
+		for _, r := range a.Spec.Results {
+			results[s.Name+".results."+r.Name] = true
+		}
+	}
+	for _, r := range run.Spec.TaskSpec.Results {
+		if of := strings.TrimSuffix(strings.TrimPrefix(r.Value.StringVal, "$(steps."), ")"); !results[of] {
+			t.Errorf("result %s: there is no %s", r.Name, of)
+		}
 	}
 }
 

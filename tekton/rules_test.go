@@ -204,6 +204,10 @@ func TestWhoSeesWhat(t *testing.T) {
 // and a digest 71.
 func TestResultsAreSmall(t *testing.T) {
 	longest := 3 * (maxReference + len("@sha256:") + 64 + 256)
+	for _, s := range catalog.Steps() {
+		results, _ := digests(s.Spec())
+		longest = max(longest, len(results)*(71+256))
+	}
 	if longest >= 4096 {
 		t.Errorf("results may take %d bytes", longest)
 	}
@@ -214,6 +218,31 @@ func TestResultsAreSmall(t *testing.T) {
 			}
 			if r.Type != pipeline.ResultsTypeString || r.Value == nil || !strings.HasPrefix(r.Value.StringVal, "$(steps.") {
 				t.Errorf("%s: result %s is not one step's own", name, r.Name)
+			}
+		}
+	}
+}
+
+// TestDigestsAreResults: what the next step asks for by digest is a result of the one
+// before, as a StepAction and as a Task.
+func TestDigestsAreResults(t *testing.T) {
+	for _, s := range catalog.Steps() {
+		spec := s.Spec()
+		a, k := stepAction(spec, Committed()), stepTask(spec, Committed())
+		for _, f := range spec.Outputs {
+			named := func(r pipeline.StepResult) bool { return r.Name == f.Name }
+			wrote := "--result=" + f.Name + "=$(step.results." + f.Name + ".path)"
+			run := k.Spec.Steps[len(k.Spec.Steps)-2]
+			task := slices.ContainsFunc(k.Spec.Results, func(r pipeline.TaskResult) bool {
+				return r.Name == f.Name && r.Value.StringVal == "$(steps.run.results."+f.Name+")"
+			})
+			for what, got := range map[string]bool{
+				"StepAction": slices.ContainsFunc(a.Spec.Results, named) && slices.Contains(a.Spec.Args, wrote),
+				"Task":       slices.ContainsFunc(run.Results, named) && slices.Contains(run.Args, wrote) && task,
+			} {
+				if got != (f.Kind == step.KindDigest) {
+					t.Errorf("%s %s: %s, a %s, is a result: %v", what, spec.Name, f.Name, f.Kind, got)
+				}
 			}
 		}
 	}

@@ -16,6 +16,9 @@ import (
 // pathctl is where every image has it.
 const pathctl = "/usr/local/bin/pathctl"
 
+// stepRun is the step of a Task that runs the step of the catalog.
+const stepRun = "run"
+
 // stepAction is a step of the catalog to be put into somebody's own Task: folders,
 // files and secrets are places in its pod.
 func stepAction(s step.Spec, set Settings) *v1beta1.StepAction {
@@ -45,6 +48,9 @@ func stepAction(s step.Spec, set Settings) *v1beta1.StepAction {
 		spec.Params = append(spec.Params, param(f))
 		spec.Args = append(spec.Args, flag(f, "$(params."+f.Name+")"))
 	}
+	var flags []string
+	spec.Results, flags = digests(s)
+	spec.Args = append(spec.Args, flags...)
 	a.Spec = spec
 	return a
 }
@@ -86,16 +92,23 @@ func stepTask(s step.Spec, set Settings) *pipeline.Task {
 		// A folder that is optional is left out: nothing can be taken over by chance.
 	}
 	t.Spec.Params = append(t.Spec.Params, text("to", "repository for what the step makes, HOST/NAME"))
+	results, flags := digests(s)
+	args = append(args, flags...)
 	t.Spec.Results = []pipeline.TaskResult{{
 		Name: "artifact", Type: pipeline.ResultsTypeString, Description: "what the step made, REPOSITORY@DIGEST",
 		Value: pipeline.NewStructuredValues("$(steps.hand.results.artifact)"),
 	}}
+	for _, r := range results {
+		t.Spec.Results = append(t.Spec.Results, pipeline.TaskResult{
+			Name: r.Name, Type: r.Type, Description: r.Description, Value: pipeline.NewStructuredValues("$(steps." + stepRun + ".results." + r.Name + ")"),
+		})
+	}
 	size := small()
 	if s.Zone == step.ZoneBuild {
 		size = large()
 	}
 	t.Spec.Steps = append(t.Spec.Steps,
-		run(set.image(s.Zone), pipeline.Step{Name: "run", Args: args, VolumeMounts: mounts}, size, time.Hour),
+		run(set.image(s.Zone), pipeline.Step{Name: stepRun, Args: args, VolumeMounts: mounts, Results: results}, size, time.Hour),
 		run(set.Tool, pipeline.Step{
 			Name:         StepHand,
 			Args:         []string{"handover", "push", "/out/" + s.Name, "--to=$(params.to)", "--digest-file=$(step.results.artifact.path)"},
@@ -105,6 +118,19 @@ func stepTask(s step.Spec, set Settings) *pipeline.Task {
 		}, small(), 20*time.Minute))
 	own(&t.Spec, set)
 	return t
+}
+
+// digests are the outputs of a step that the next one needs the words of, as results, and
+// the flags that write them. Nothing but digests is in a result: what is larger goes by
+// folder, or as an artifact.
+func digests(s step.Spec) (results []pipeline.StepResult, flags []string) {
+	for _, f := range s.Outputs {
+		if f.Kind == step.KindDigest {
+			results = append(results, pipeline.StepResult{Name: f.Name, Type: pipeline.ResultsTypeString, Description: f.Help})
+			flags = append(flags, "--result="+f.Name+"=$(step.results."+f.Name+".path)")
+		}
+	}
+	return results, flags
 }
 
 // image is the image for a zone: only where a service is fetched or compiled are

@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +34,7 @@ prints its output. Its evidence is unsigned: only attest signs.`,
 func newOneStep(a *app, spec step.Spec) *cobra.Command {
 	values := map[string]*string{}
 	var out, record string
+	var results []string
 	cmd := &cobra.Command{
 		Use:   spec.Name,
 		Short: spec.Summary,
@@ -50,6 +53,10 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 				in[f.Name] = v
 			}
 			raw, err := json.Marshal(in)
+			if err != nil {
+				return err
+			}
+			digests, err := digestFiles(spec, results)
 			if err != nil {
 				return err
 			}
@@ -79,6 +86,9 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 					return fmt.Errorf("write the record: %w", err)
 				}
 			}
+			if err := writeDigests(digests, rec.Output); err != nil {
+				return err
+			}
 			return a.print(rec, func(w io.Writer) { writeOutput(w, rec.Output) })
 		},
 	}
@@ -90,6 +100,9 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 		}
 	}
 	cmd.Flags().StringVar(&record, "record", "", "also write what the runner saw, output and unsigned evidence, to this file as JSON")
+	if names := digestNames(spec); len(names) > 0 {
+		cmd.Flags().StringArrayVar(&results, "result", nil, "also write an output's digest to a file, NAME=FILE, without a line's end; NAME is one of "+strings.Join(names, ", "))
+	}
 	if cmd.Flags().Lookup("out") == nil {
 		cmd.Flags().StringVar(&out, "out", "", "folder to copy output files to; they stay in the cache otherwise")
 	}
@@ -118,6 +131,58 @@ func writeOutput(w io.Writer, out json.RawMessage) {
 	for _, k := range names {
 		fmt.Fprintf(w, "%-16s %v\n", k, m[k])
 	}
+}
+
+// digestNames are the outputs that are digests: what a host's results may carry.
+func digestNames(spec step.Spec) []string {
+	var names []string
+	for _, f := range spec.Outputs {
+		if f.Kind == step.KindDigest {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// digestFiles reads the values of --result: files by the output that goes into them.
+func digestFiles(spec step.Spec, results []string) (map[string]string, error) {
+	files := map[string]string{}
+	for _, r := range results {
+		name, file, ok := strings.Cut(r, "=")
+		if !ok || file == "" {
+			return nil, step.Usagef("--result %s: give it as NAME=FILE", r)
+		}
+		if names := digestNames(spec); !slices.Contains(names, name) {
+			return nil, step.Usagef("--result %s: step %s has no digest of that name; it has %s", r, spec.Name, strings.Join(names, ", "))
+		}
+		files[name] = file
+	}
+	return files, nil
+}
+
+// writeDigests writes one file for each output asked for; one that the step left empty has
+// none, so that whoever waits for it learns so.
+func writeDigests(files map[string]string, out json.RawMessage) error {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(out, &m); err != nil {
+		return err
+	}
+	for name, file := range files {
+		var digest step.Digest
+		if m[name] == nil {
+			continue
+		}
+		if err := json.Unmarshal(m[name], &digest); err != nil {
+			return err
+		}
+		if digest == "" {
+			continue
+		}
+		if err := writeFile(file, []byte(digest), 0o644); err != nil {
+			return fmt.Errorf("--result %s=%s: %w", name, file, err)
+		}
+	}
+	return nil
 }
 
 // keepOutputs copies output files to a folder of the user's.
