@@ -2,7 +2,8 @@
 # Builds ahead, and starts nothing, what end-to-end tests build when they first run: the
 # programs beside ours, from their Go modules. The parts are those of "signing" (other
 # verifiers, a Sigstore, a Vault) and of "hosts" (a Kubernetes with Tekton, Tekton Chains,
-# a Dagger engine). CI compiles with it while tests wait.
+# a Dagger engine); each is named on standard output once it is built. CI compiles with it
+# while tests wait.
 set -eu
 cd "$(dirname "$0")/.."
 # The folders that the suites start theirs in.
@@ -25,4 +26,5 @@ for part in "$@"; do
 		exit 2
 		;;
 	esac >/dev/null
+	echo "$part"
 done
