@@ -3,6 +3,7 @@
 package tekton_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,7 +16,7 @@ import (
 // nobody's zone and enforces the profile restricted.
 func TestTektonSteps(t *testing.T) {
 	w := cluster(t)
-	const namespace = "team"
+	namespace := fmt.Sprintf("team-%d", time.Now().Unix()) // the last one may still be going
 	w.kubectl(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+namespace+", labels: {pod-security.kubernetes.io/enforce: restricted}}\n", "apply", "-f", "-")
 	t.Cleanup(func() { w.kubectl(t, "", "delete", "namespace", namespace, "--wait=false") })
 	actions, err := filepath.Glob(filepath.Join(w.dir, "tekton", "stepaction", "*", "*.yaml"))

@@ -17,7 +17,8 @@ const usage = `usage: cluster VERB
 
   up [PORT[:NODEPORT]...]  start the cluster, unless it runs, offer it these ports of the host's
                            loopback, and print what to export
-  build                    build what up starts, and start nothing
+  build                    build what up would build, and start nothing; a cluster of ours that
+                           was made of something else is stopped
   down                     stop it, and leave nothing but programs and keys
   purge                    stop it, and remove programs and keys
   status                   say whether it runs, and what it reaches
@@ -58,7 +59,7 @@ func run(ctx context.Context, args []string) error {
 	case verb == "up":
 		return up(ctx, c, args)
 	case verb == "build" && len(args) == 0:
-		return locked(c, func() error { return build(ctx, c) })
+		return ahead(ctx, c)
 	case verb == "down" && len(args) == 0:
 		return locked(c, func() error { return down(c) })
 	case verb == "purge" && len(args) == 0:

@@ -20,7 +20,8 @@ func unpack(ctx context.Context, dir string) error {
 	}
 	defer os.RemoveAll(archives)
 	apt := func(args ...string) ([]byte, error) {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		// One at a time, as scripts/e2e.sh: apt-get does not wait for another one's locks.
+		cmd := exec.CommandContext(ctx, "flock", append([]string{"/etc/debian_version", "apt-get"}, args...)...)
 		cmd.Dir = archives
 		return cmd.CombinedOutput()
 	}

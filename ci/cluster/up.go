@@ -77,6 +77,17 @@ func up(ctx context.Context, c *config, offers []string) error {
 	return nil
 }
 
+// ahead builds what up would build.
+func ahead(ctx context.Context, c *config) error {
+	if c.given != "" {
+		return nil
+	}
+	if err := possible(); err != nil {
+		return err
+	}
+	return locked(c, func() error { return build(ctx, c) })
+}
+
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 const twoWays = `
@@ -97,7 +108,7 @@ func possible() error {
 		return fmt.Errorf("no cluster is named, and namespaces are refused here: %w%s", err, twoWays)
 	}
 	for what, pkg := range map[string]string{
-		"iptables": "iptables", "nsenter": "util-linux", "apt-get": "apt", "dpkg-deb": "dpkg", "/" + caBundle: "ca-certificates",
+		"iptables": "iptables", "nsenter": "util-linux", "flock": "util-linux", "apt-get": "apt", "dpkg-deb": "dpkg", "/" + caBundle: "ca-certificates",
 	} {
 		_, err := exec.LookPath(what)
 		if strings.HasPrefix(what, "/") {

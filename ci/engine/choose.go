@@ -15,7 +15,7 @@ import (
 // up gives an engine, and the lines of shell that a caller evaluates to use it.
 func up(ctx context.Context, c config) (string, error) {
 	switch {
-	case c.Given != "" && c.Given != c.socket():
+	case c.named():
 		cli, builtIn, err := daggerCommand(ctx, c)
 		if err != nil {
 			return "", err
@@ -49,6 +49,21 @@ func up(ctx context.Context, c config) (string, error) {
 		return "", err
 	}
 	return exports(c, c.socket(), c.path("bin", "dagger"), true, image), nil
+}
+
+// named reports whether the caller names an engine that is not ours.
+func (c config) named() bool { return c.Given != "" && c.Given != c.socket() }
+
+// ahead builds what up would build.
+func ahead(ctx context.Context, c config) error {
+	if c.named() || c.Given == "" && dockerAnswers(ctx) {
+		_, _, err := daggerCommand(ctx, c)
+		return err
+	}
+	if err := possible(os.Geteuid()); err != nil {
+		return err
+	}
+	return locked(c, func() error { return prepare(ctx, c) })
 }
 
 // prepare makes what start starts.

@@ -4,7 +4,8 @@
 // here. It runs in its own folder, where go.mod is.
 //
 //	engine up      print what to export; progress goes to standard error
-//	engine build   build what up starts where it has to, and start nothing
+//	engine build   build what up would build here, and start nothing; an engine of
+//	               ours that was made of something else is stopped
 //	engine down    stop what up started, and leave nothing behind but caches
 //	engine purge   the same, and remove the caches
 package main
@@ -54,7 +55,7 @@ func run(ctx context.Context, args []string) error {
 		fmt.Print(lines)
 		return nil
 	case "build":
-		return locked(c, func() error { return prepare(ctx, c) })
+		return ahead(ctx, c)
 	case "status":
 		if !alive(c, "engine") {
 			return errors.New("no engine of ours runs here: make engine starts one")

@@ -49,7 +49,8 @@ func install(ctx context.Context) error {
 		return fmt.Errorf("these Debian packages are missing, and there is no apt-get: install what they have: %s", strings.Join(list, " "))
 	}
 	say("installing %s", strings.Join(list, " "))
-	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	// One at a time, as scripts/e2e.sh: apt-get does not wait for another one's locks.
+	cmd := exec.CommandContext(ctx, "flock", "/etc/debian_version", "sh", "-c", command)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("install packages: %w\n%s\n  fix: run %s", err, tail(string(out), 20), command)

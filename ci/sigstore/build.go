@@ -12,10 +12,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 )
 
 //go:embed go.sum
 var goSum []byte
+
+//go:embed go.mod
+var goMod []byte
 
 // The programs, by the name that go build gives them.
 var programs = map[string]string{
@@ -25,7 +29,7 @@ var programs = map[string]string{
 
 // binaries is the folder with the programs, named for all that they are made of.
 func (c *config) binaries() string {
-	sum := sha256.Sum256(append([]byte(runtime.Version()+"\n"), goSum...))
+	sum := sha256.Sum256(slices.Concat([]byte(runtime.Version()+"\n"), goMod, goSum))
 	return c.path("bin", hex.EncodeToString(sum[:8]))
 }
 

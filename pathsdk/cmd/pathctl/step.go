@@ -155,28 +155,28 @@ func digestFiles(spec step.Spec, results []string) (map[string]string, error) {
 		if names := digestNames(spec); !slices.Contains(names, name) {
 			return nil, step.Usagef("--result %s: step %s has no digest of that name; it has %s", r, spec.Name, strings.Join(names, ", "))
 		}
+		if files[name] != "" {
+			return nil, step.Usagef("--result %s: %s goes to %s already; give each name once", r, name, files[name])
+		}
 		files[name] = file
 	}
 	return files, nil
 }
 
-// writeDigests writes one file for each output asked for; one that the step left empty has
-// none, so that whoever waits for it learns so.
+// writeDigests writes one file for each output asked for, and nothing but a digest into it.
 func writeDigests(files map[string]string, out json.RawMessage) error {
-	var m map[string]json.RawMessage
+	if len(files) == 0 {
+		return nil
+	}
+	var m map[string]any
 	if err := json.Unmarshal(out, &m); err != nil {
-		return err
+		return fmt.Errorf("--result: read the output: %w", err)
 	}
 	for name, file := range files {
-		var digest step.Digest
-		if m[name] == nil {
-			continue
-		}
-		if err := json.Unmarshal(m[name], &digest); err != nil {
-			return err
-		}
-		if digest == "" {
-			continue
+		text, _ := m[name].(string)
+		digest, err := step.ParseDigest(text)
+		if err != nil {
+			return fmt.Errorf("--result %s=%s: the step gave none: %w", name, file, err)
 		}
 		if err := writeFile(file, []byte(digest), 0o644); err != nil {
 			return fmt.Errorf("--result %s=%s: %w", name, file, err)
