@@ -17,8 +17,8 @@ if ! command -v docker-registry >/dev/null; then
 	if [ ! -x "$made/usr/bin/docker-registry" ]; then
 		command -v apt-get >/dev/null || fail 'there is no docker-registry, and no apt-get to get it with: install it'
 		rm -rf "$made.new" && mkdir -p "$made.new"
-		[ "$(id -u)" != 0 ] || flock /etc/debian_version apt-get update -qq >&2 # as scripts/e2e.sh
-		(cd "$made.new" && flock /etc/debian_version apt-get download -qq docker-registry >&2 && dpkg-deb -x docker-registry_*.deb .) ||
+		[ "$(id -u)" != 0 ] || flock -o -w 600 /etc/debian_version apt-get update -qq >&2 # as scripts/e2e.sh
+		(cd "$made.new" && flock -o -w 600 /etc/debian_version apt-get download -qq docker-registry >&2 && dpkg-deb -x docker-registry_*.deb .) ||
 			fail 'docker-registry was not had from Debian; see above: install it, or run apt-get update as root'
 		rm -rf "$made" && mv "$made.new" "$made"
 	fi

@@ -11,8 +11,9 @@ if ! command -v chromium >/dev/null; then
 	[ "$(id -u)" = 0 ] || fail 'there is no chromium for the report: install it: sudo apt-get install --no-install-recommends chromium fonts-dejavu-core'
 	command -v apt-get >/dev/null || fail 'there is no chromium for the report, and no apt-get to install it: install it'
 	echo 'scripts/e2e.sh: installing chromium' >&2
-	# One at a time: apt-get does not wait for another one's locks.
-	{ flock /etc/debian_version apt-get update -qq && DEBIAN_FRONTEND=noninteractive flock /etc/debian_version apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >&2 ||
+	# One at a time: apt-get does not wait for another one's locks. What a package starts
+	# does not keep the lock (-o).
+	{ flock -o -w 600 /etc/debian_version apt-get update -qq && DEBIAN_FRONTEND=noninteractive flock -o -w 600 /etc/debian_version apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >&2 ||
 		fail 'chromium was not installed; see above'
 fi
 for tool in go git; do

@@ -510,21 +510,28 @@ func hello(t *testing.T) func(string) {
 // pipelineRun is the README's run, with the names that are this cluster's.
 func (w *world) pipelineRun(t *testing.T, url, commit, image string) string {
 	t.Helper()
-	raw, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, text, _ := strings.Cut(string(raw), "```yaml\n")
-	text, _, _ = strings.Cut(text, "```")
-	for _, swap := range [][2]string{
+	return readme(t, "## Run", [][2]string{
 		{"registry.example.com/paths/tekton@sha256:…", w.bundle},
 		{"https://git.example.com/acme/orders.git", url},
 		{"0123456789abcdef0123456789abcdef01234567", commit},
 		{"registry.example.com/acme/orders", image},
 		{"registry.example.com/staging/acme", local + "/staging/example"},
-	} {
+	})
+}
+
+// readme is the first object of a part of the README, with other names in it.
+func readme(t *testing.T, part string, swaps [][2]string) string {
+	t.Helper()
+	raw, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(raw), part+"\n")
+	_, text, _ = strings.Cut(text, "```yaml\n")
+	text, _, _ = strings.Cut(text, "```")
+	for _, swap := range swaps {
 		if strings.Count(text, swap[0]) != 1 {
-			t.Fatalf("the README's run does not say %q once:\n%s", swap[0], text)
+			t.Fatalf("README, %s, does not say %q once:\n%s", part, swap[0], text)
 		}
 		text = strings.Replace(text, swap[0], swap[1], 1)
 	}

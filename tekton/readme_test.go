@@ -15,19 +15,26 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
-// TestReadmeRun: the PipelineRun to copy is let in, is valid, and gives the Pipeline all
-// that it asks for, and nothing that it doesn't know.
-func TestReadmeRun(t *testing.T) {
+// readme is the first object of a part of the README.
+func readme(t *testing.T, part string) string {
+	t.Helper()
 	raw, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(raw), "```yaml\n")
-	text, _, ok := strings.Cut(rest, "```")
+	_, text, _ := strings.Cut(string(raw), part+"\n")
+	_, text, _ = strings.Cut(text, "```yaml\n")
+	text, _, ok := strings.Cut(text, "```")
 	if !ok {
-		t.Fatal("there is no example")
+		t.Fatalf("README, %s, has no example", part)
 	}
-	text = strings.ReplaceAll(text, "registry.example.com/paths/tekton@sha256:…", bundleRef)
+	return text
+}
+
+// TestReadmeRun: the PipelineRun to copy is let in, is valid, and gives the Pipeline all
+// that it asks for, and nothing that it doesn't know.
+func TestReadmeRun(t *testing.T) {
+	text := strings.ReplaceAll(readme(t, "## Run"), "registry.example.com/paths/tekton@sha256:…", bundleRef)
 	run := &pipeline.PipelineRun{}
 	if err := yaml.UnmarshalStrict([]byte(text), run); err != nil {
 		t.Fatal(err)
@@ -70,18 +77,8 @@ func TestReadmeRun(t *testing.T) {
 // TestReadmeSteps: the TaskRun to copy is valid, gives each step what it needs and knows,
 // and reads results that there are.
 func TestReadmeSteps(t *testing.T) {
-	raw, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, text, _ := strings.Cut(string(raw), "## Steps in Tasks of your own")
-	_, text, _ = strings.Cut(text, "```yaml\n")
-	text, _, ok := strings.Cut(text, "```")
-	if !ok {
-		t.Fatal("there is no example")
-	}
 	run := &pipeline.TaskRun{}
-	if err := yaml.UnmarshalStrict([]byte(text), run); err != nil {
+	if err := yaml.UnmarshalStrict([]byte(readme(t, "## Steps in Tasks of your own")), run); err != nil {
 		t.Fatal(err)
 	}
 	run.Name = run.GenerateName + "x7k2p"

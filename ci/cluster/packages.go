@@ -21,7 +21,7 @@ func unpack(ctx context.Context, dir string) error {
 	defer os.RemoveAll(archives)
 	apt := func(args ...string) ([]byte, error) {
 		// One at a time, as scripts/e2e.sh: apt-get does not wait for another one's locks.
-		cmd := exec.CommandContext(ctx, "flock", append([]string{"/etc/debian_version", "apt-get"}, args...)...)
+		cmd := exec.CommandContext(ctx, "flock", append([]string{"-o", "-w", "600", "/etc/debian_version", "apt-get"}, args...)...)
 		cmd.Dir = archives
 		return cmd.CombinedOutput()
 	}

@@ -50,7 +50,7 @@ func install(ctx context.Context) error {
 	}
 	say("installing %s", strings.Join(list, " "))
 	// One at a time, as scripts/e2e.sh: apt-get does not wait for another one's locks.
-	cmd := exec.CommandContext(ctx, "flock", "/etc/debian_version", "sh", "-c", command)
+	cmd := exec.CommandContext(ctx, "flock", "-o", "-w", "600", "/etc/debian_version", "sh", "-c", command)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("install packages: %w\n%s\n  fix: run %s", err, tail(string(out), 20), command)
