@@ -18,6 +18,17 @@ type Folders struct {
 	Tmp  string
 }
 
+// MakeHome makes a home for go commands, with telemetry off as a user would say with "go
+// telemetry off". No variable says it, and the go command would start a process there that
+// outlives it.
+func MakeHome(home string) error {
+	dir := filepath.Join(home, ".config", "go", "telemetry")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "mode"), []byte("off"), 0o644)
+}
+
 // Env returns the whole environment for a go command that compiles the service
 // in the folder source. Nothing of it depends on the machine or its user but
 // the folders, and those reach no output under -trimpath: the same inputs give
@@ -37,7 +48,6 @@ func Env(f Folders, source string) []string {
 		"GOPROXY=off",
 		"GOROOT=" + f.GOROOT,
 		"GOSUMDB=off", // go.sum has every sum; fetch saw to it
-		"GOTELEMETRY=off",
 		"GOTMPDIR=" + f.Tmp,
 		"GOTOOLCHAIN=local",
 		"GOVCS=*:off",

@@ -137,10 +137,13 @@ func command(env step.Env, in Inputs, src string) (environ, args []string, err e
 	if folders.GOROOT != "" {
 		path = filepath.Join(folders.GOROOT, "bin") + ":" + path
 	}
-	for _, d := range []string{folders.GOCache, folders.Home, folders.Tmp} {
+	for _, d := range []string{folders.GOCache, folders.Tmp} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, nil, err
 		}
+	}
+	if err := gomod.MakeHome(folders.Home); err != nil {
+		return nil, nil, err
 	}
 	for _, e := range gomod.Env(folders, src) {
 		if folders.GOROOT != "" || !strings.HasPrefix(e, "GOROOT=") {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/pavedpaths/paths/pathsdk/internal/gomod"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -31,12 +32,12 @@ func (c child) home() string { return filepath.Join(c.env.Work, "home") }
 func (c child) tmp() string  { return filepath.Join(c.env.Work, "tmp") }
 
 func (c child) prepare() error {
-	for _, d := range []string{c.home(), c.tmp(), c.modcache} {
+	for _, d := range []string{c.tmp(), c.modcache} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
 	}
-	return nil
+	return gomod.MakeHome(c.home())
 }
 
 // environ is the whole environment of a child. There is no git on the path, on
@@ -53,7 +54,6 @@ func (c child) environ(path string, more ...string) []string {
 		"GOPRIVATE=" + c.in.GoPrivate,
 		"GOPROXY=" + c.in.GoProxy,
 		"GOSUMDB=" + c.in.GoSumDB,
-		"GOTELEMETRY=off",
 		"GOVCS=*:off",
 		"GOWORK=off",
 		"HOME=" + c.home(),

@@ -58,6 +58,9 @@ func TestFetchThenBuildOffline(t *testing.T) {
 	}
 	// The real thing: compile code and tests with the network off.
 	home := t.TempDir()
+	if err := gomod.MakeHome(home); err != nil {
+		t.Fatal(err)
+	}
 	env := gomod.Env(gomod.Folders{GOROOT: string(out.GoRoot), ModCache: string(out.ModCache), GOCache: filepath.Join(home, "cache"), Home: home, Tmp: home}, string(out.Source))
 	for _, c := range []struct{ arch, verb string }{{"amd64", "-deps"}, {"arm64", "-deps"}, {"arm64", "-test"}} {
 		cmd := exec.Command(filepath.Join(string(out.GoRoot), "bin", "go"), "list", "-deps", c.verb, "-f", "{{with .Error}}{{.}}{{end}}", "./...")

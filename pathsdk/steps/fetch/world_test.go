@@ -118,6 +118,13 @@ func (w *world) run(t testing.TB) (fetch.Output, error) {
 		t.Fatal(err)
 	}
 	res, err := fetch.New().Run(t.Context(), env, in)
+	// With telemetry on, a process that go started may still write there.
+	kept, _ := filepath.Glob(filepath.Join(env.Work, "home", ".config", "go", "telemetry", "*"))
+	for _, file := range kept {
+		if filepath.Base(file) != "mode" {
+			t.Errorf("the go command keeps count of its use: %s", file)
+		}
+	}
 	if err != nil {
 		return fetch.Output{}, err
 	}

@@ -100,14 +100,12 @@ func (g goTest) command() (environ, args []string, err error) {
 		folders.GOCache = work("gocache")
 		g.env.Log.Warn("test binaries can't be confined here: the tests use a build cache of their own, which is slower")
 	}
-	// Off, as a user would say with "go telemetry off".
-	telemetry := filepath.Join(folders.Home, ".config", "go", "telemetry")
-	for _, d := range []string{folders.GOCache, folders.Tmp, work("gotmp"), telemetry} {
+	for _, d := range []string{folders.GOCache, folders.Tmp, work("gotmp")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, nil, err
 		}
 	}
-	if err := writeFile(filepath.Join(telemetry, "mode"), []byte("off")); err != nil {
+	if err := gomod.MakeHome(folders.Home); err != nil {
 		return nil, nil, err
 	}
 	environ = append(gomod.Env(folders, string(g.in.Source)),

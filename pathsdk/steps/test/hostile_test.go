@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pavedpaths/paths/pathsdk/internal/gomod"
 	"github.com/pavedpaths/paths/pathsdk/internal/hostile"
 	"github.com/pavedpaths/paths/pathsdk/run/fence"
 	"github.com/pavedpaths/paths/pathsdk/step"
@@ -129,11 +130,15 @@ func TestHostile(t *testing.T) {
 	}
 
 	// The next build.
+	quiet := t.TempDir()
+	if err := gomod.MakeHome(quiet); err != nil {
+		t.Fatal(err)
+	}
 	build := func(cache string) string {
 		bin := filepath.Join(t.TempDir(), "service")
 		cmd := exec.Command(filepath.Join(in["goroot"].(string), "bin", "go"), "build", "-trimpath", "-o", bin, ".")
 		cmd.Dir = source
-		cmd.Env = []string{"CGO_ENABLED=0", "GOCACHE=" + cache, "GOFLAGS=-buildvcs=false -mod=readonly", "GOENV=off", "GOWORK=off", "GOTOOLCHAIN=local", "GOPROXY=off", "HOME=" + t.TempDir(), "GOROOT=" + in["goroot"].(string)}
+		cmd.Env = []string{"CGO_ENABLED=0", "GOCACHE=" + cache, "GOFLAGS=-buildvcs=false -mod=readonly", "GOENV=off", "GOWORK=off", "GOTOOLCHAIN=local", "GOPROXY=off", "HOME=" + quiet, "GOROOT=" + in["goroot"].(string)}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
