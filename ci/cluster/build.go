@@ -21,12 +21,12 @@ const (
 )
 
 // The names that the program kube is called by.
-var kubeCommands = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"}
+var kubeCommands = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kube-network-policies", "kubelet", "kubectl"}
 
 // What programs and images are made of, besides the toolchain. The registry is a tool
 // of ci/trust, which has its version.
 var madeOf = []string{
-	"go.mod", "go.sum", "build.go", "image.go", "packages.go", "tekton.go", "kube/main.go", "pause/main.go",
+	"go.mod", "go.sum", "build.go", "image.go", "packages.go", "tekton.go", "kube/main.go", "kube/policies.go", "pause/main.go",
 	"../trust/go.mod", "../trust/go.sum",
 }
 

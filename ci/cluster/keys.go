@@ -25,13 +25,14 @@ var users = map[string]pkix.Name{
 	"controller": {CommonName: "system:kube-controller-manager"},
 	"scheduler":  {CommonName: "system:kube-scheduler"},
 	"proxy":      {CommonName: "system:kube-proxy"},
+	"policies":   {CommonName: "kube-network-policies", Organization: []string{"system:masters"}}, // no group that Kubernetes knows may just read
 	"node":       {CommonName: "system:node:" + nodeName, Organization: []string{"system:nodes"}},
 }
 
 // makeKeys makes all keys, certificates and kubeconfigs, the first time. They appear
 // together, and stay when the cluster goes: who trusted its issuer trusts the next one.
 func makeKeys(c *config) error {
-	if _, err := os.Stat(c.keys()); err == nil {
+	if complete(c) {
 		return nil
 	}
 	dir := c.path("keys.new")
@@ -79,7 +80,21 @@ func makeKeys(c *config) error {
 	if err := os.WriteFile(filepath.Join(dir, "tokens.key"), raw, 0o600); err != nil {
 		return err
 	}
+	if err := os.RemoveAll(c.keys()); err != nil {
+		return err
+	}
 	return os.Rename(dir, c.keys())
+}
+
+// complete reports whether there are keys for all users: those of an older version of this
+// program may lack some.
+func complete(c *config) bool {
+	for user := range users {
+		if _, err := os.Stat(c.kubeconfig(user)); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // authority signs the cluster's certificates.

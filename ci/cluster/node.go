@@ -128,6 +128,23 @@ func (n *node) network() error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 		return err
 	}
+	if raw, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables"); err != nil || strings.TrimSpace(string(raw)) != "1" {
+		return errors.New("packets between pods don't pass the packet filter\n  fix: modprobe br_netfilter, and sysctl -w net.bridge.bridge-nf-call-iptables=1")
+	}
+	// Each connection's first packet from or to a pod, after services' addresses were turned
+	// into pods', waits for what kube-network-policies says. While it does not run, none goes.
+	for _, rule := range []string{
+		"-N POLICIES",
+		"-A POLICIES -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN",
+		"-A POLICIES -s " + podCIDR + " -j NFQUEUE --queue-num 100",
+		"-A POLICIES -d " + podCIDR + " -j NFQUEUE --queue-num 100",
+		"-A FORWARD -j POLICIES",
+		"-A INPUT -s " + podCIDR + " -j POLICIES",
+	} {
+		if _, err := output("iptables", append([]string{"-w", "-t", "mangle"}, strings.Fields(rule)...)...); err != nil {
+			return fmt.Errorf("iptables %s: %w", rule, err)
+		}
+	}
 	return write(n.c.run("network"), nil, 0o644)
 }
 
@@ -203,6 +220,7 @@ func (n *node) start(ctx context.Context) error {
 		// The settings would be the machine's.
 		{"kube-proxy", user("proxy"), "--hostname-override=" + nodeName, "--bind-address=" + nodeIP, "--cluster-cidr=" + podCIDR,
 			"--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0"},
+		{"kube-network-policies", c.kubeconfig("policies")},
 	} {
 		if err := n.program(p[0], p[1:]...); err != nil {
 			return err

@@ -1,6 +1,6 @@
 // Kube is the unchanged commands of Kubernetes and etcd in one program, told apart by
 // the name that it is called by: they share nearly all of their code, which is linked
-// and kept once.
+// and kept once. What enforces network policies is among them: see policies.go.
 package main
 
 import (
@@ -42,6 +42,12 @@ func main() {
 		c = proxy.NewProxyCommand()
 	case "kubelet":
 		c = kubelet.NewKubeletCommand(context.Background())
+	case "kube-network-policies":
+		if err := policies(os.Args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, "kube-network-policies:", err)
+			os.Exit(1)
+		}
+		return
 	case "kubectl":
 		if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
 			util.CheckErr(err)
