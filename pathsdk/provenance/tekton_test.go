@@ -252,6 +252,11 @@ func TestTektonForged(t *testing.T) {
 			}
 		})
 	}
+	run := tektonRun(t, tektonFiles(t))
+	delete(run.Tasks, "produce")
+	if err := run.Check(tektonTrust()); err == nil || !strings.Contains(err.Error(), "was deleted") {
+		t.Errorf("a TaskRun that was deleted: %v", err)
+	}
 }
 
 // TestTektonRecord refuses a record that is of something else than the run.

@@ -45,8 +45,8 @@ func inCluster() Kubernetes {
 	return Kubernetes{Address: net.JoinHostPort(os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")), Folder: serviceAccount}
 }
 
-// TektonRun reads a PipelineRun, its TaskRuns and their pods with the pod's own
-// identity, which needs the verb get on them, and nothing else.
+// TektonRun reads a PipelineRun, its TaskRuns and their pods, those that are still there,
+// with the pod's own identity, which needs the verb get on them, and nothing else.
 func (k Kubernetes) TektonRun(ctx context.Context, namespace, name string) (provenance.TektonRun, error) {
 	var run provenance.TektonRun
 	if k.Address == "" {
@@ -75,7 +75,10 @@ func (k Kubernetes) TektonRun(ctx context.Context, namespace, name string) (prov
 			return run, fmt.Errorf("the run has a child of kind %.100q: want TaskRuns alone", child.Kind)
 		}
 		var task provenance.TaskRun
-		if err := get(&task, tekton, namespace, "taskruns", child.Name); err != nil {
+		switch err := get(&task, tekton, namespace, "taskruns", child.Name); {
+		case errors.Is(err, errGone): // which is for who judges the run to say
+			continue
+		case err != nil:
 			return run, err
 		}
 		if _, twice := run.Tasks[child.PipelineTaskName]; twice {

@@ -81,6 +81,13 @@ func TestTektonRun(t *testing.T) {
 	}
 	failures.Store(0)
 
+	gone := objects["/apis/tekton.dev/v1/namespaces/n/taskruns/r-b"]
+	delete(objects, "/apis/tekton.dev/v1/namespaces/n/taskruns/r-b")
+	if got, err := k.TektonRun(t.Context(), "n", "r"); err != nil || len(got.Tasks) != 1 || len(got.Pipeline.Status.ChildReferences) != 2 {
+		t.Errorf("a TaskRun that was deleted: %+v %v", got, err)
+	}
+	objects["/apis/tekton.dev/v1/namespaces/n/taskruns/r-b"] = gone
+
 	refused := func(name, want string, k Kubernetes, run string) {
 		t.Helper()
 		if _, err := k.TektonRun(t.Context(), "n", run); err == nil || !strings.Contains(err.Error(), want) {
