@@ -124,11 +124,35 @@ func TestTektonHostile(t *testing.T) {
 	w := cluster(t)
 	url, commit := w.repo(t, "honest", hello(t))
 
-	// None of these needs Fulcio but the last, which waits for it: they run at once.
+	// They run at once, and what is to be signed waits for Fulcio.
 	t.Run("Fulcio is away for five minutes", func(t *testing.T) {
 		sigstore(t, "stop")
 		back := time.Now().Add(5 * time.Minute)
 		t.Cleanup(func() { sigstore(t, "start") })
+		// These are to be built before Fulcio is back: nothing else starts before them.
+		honest := w.start(t, w.pipelineRun(t, url, commit, image("outage")))
+		erased := w.start(t, w.pipelineRun(t, url, commit, image("erased")))
+		exists := func(run string) {
+			w.kubectl(t, "", "-n", tenantNamespace, "wait", "--for=create", "pod/"+run+"-produce-pod", "--timeout=120s")
+		}
+		exists(honest)
+		exists(erased)
+		// remove deletes a run once it is built, and returns its image.
+		remove := func(t *testing.T, run, image, cascade string) string {
+			t.Helper()
+			w.kubectl(t, "", "-n", tenantNamespace, "wait", "--for=condition=Succeeded", "pipelinerun/"+run, "--timeout=600s")
+			var r pipelineRun
+			w.get(t, &r, "-n", tenantNamespace, "pipelinerun", run)
+			if r.Metadata.Annotations["pavedpaths.dev/signed"] != "" {
+				t.Fatalf("it is settled already: %q", r.Metadata.Annotations)
+			}
+			w.kubectl(t, "", "-n", tenantNamespace, "delete", "pipelinerun", run, "--cascade="+cascade, "--wait=false")
+			return image + "@" + r.result("IMAGE_DIGEST")
+		}
+		gone := func(t *testing.T, run string) {
+			t.Helper()
+			w.kubectl(t, "", "-n", tenantNamespace, "wait", "--for=delete", "pipelinerun/"+run, "--timeout=600s")
+		}
 		// What one container may take is small here, so that little has to be taken.
 		limit := func(memory, disk string) {
 			w.kubectl(t, "", "-n", tenantNamespace, "patch", "limitrange", "containers", "--type=json", "-p", fmt.Sprintf(
@@ -146,9 +170,21 @@ func TestTektonHostile(t *testing.T) {
 			greedy[name] = w.start(t, w.pipelineRun(t, url, commit, image(name)))
 		}
 		for _, run := range greedy {
-			w.kubectl(t, "", "-n", tenantNamespace, "wait", "--for=create", "pod/"+run+"-produce-pod", "--timeout=120s")
+			exists(run)
 		}
 		restore()
+		t.Run("a run that is deleted with what shows how it was built", func(t *testing.T) {
+			t.Parallel()
+			ref := remove(t, erased, image("erased"), "foreground")
+			gone(t, erased)
+			if events := w.events(t, erased, "message"); !strings.Contains(events, "not signed") || !strings.Contains(events, "was deleted") {
+				t.Errorf("no event says that it is not signed, and why: %s", events)
+			}
+			time.Sleep(time.Until(back.Add(30 * time.Second))) // until it could be signed
+			if r := w.pathctl(t, "verify", ref); r.code != 3 {
+				t.Errorf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+			}
+		})
 		t.Run("a test that eats memory", func(t *testing.T) {
 			t.Parallel()
 			w.refused(t, greedy["memory"], "the run failed")
@@ -176,17 +212,18 @@ func TestTektonHostile(t *testing.T) {
 			url, commit := w.service(t, "sleepy", "package main\n\nimport \"testing\"\n\nfunc TestSleep(t *testing.T) { select {} }\n")
 			w.refused(t, w.start(t, strings.Replace(w.pipelineRun(t, url, commit, image("sleepy")), "  taskRunTemplate:", "  timeouts: {pipeline: 90s}\n  taskRunTemplate:", 1)), "the run failed")
 		})
-		t.Run("an honest run", func(t *testing.T) {
+		t.Run("an honest run, which is deleted meanwhile", func(t *testing.T) {
 			t.Parallel()
-			run := w.start(t, w.pipelineRun(t, url, commit, image("outage")))
+			ref := remove(t, honest, image("outage"), "background")
 			time.Sleep(time.Until(back))
 			var r pipelineRun
-			w.get(t, &r, "-n", tenantNamespace, "pipelinerun", run)
-			if r.result("IMAGE_DIGEST") == "" || r.Metadata.Annotations["pavedpaths.dev/signed"] != "" {
+			w.get(t, &r, "-n", tenantNamespace, "pipelinerun", honest)
+			if r.Metadata.Annotations["pavedpaths.dev/signed"] != "" {
 				t.Errorf("it has not waited for Fulcio: %+v", r)
 			}
 			sigstore(t, "start")
-			w.signed(t, run, image("outage"))
+			gone(t, honest)
+			w.once(t, ref)
 		})
 	})
 

@@ -39,6 +39,7 @@ import (
 type world struct {
 	registry, registryHost string // as pods name it, and as this machine does
 	node                   string // where pods reach what they are offered
+	fulcio                 string // its port there
 	bundle                 string // REPOSITORY@DIGEST of our Pipeline
 	git                    string // URL of the repositories' folder, for pods
 	repos                  string
@@ -104,6 +105,7 @@ func newWorld(t *testing.T, more func(*layer)) *world {
 	w.bundle = strings.Replace(strings.TrimSpace(string(out)), w.registryHost, w.registry, 1)
 
 	w.kubectl(t, "", "apply", "-k", filepath.Join(dir, "tekton"))
+	w.allow(t, tenantNamespace, port(w.git), port(w.registry), port(env(t, "PATHS_CLUSTER_GOPROXY")))
 	w.trust(t)
 	w.install(t, controller)
 	return w
@@ -149,6 +151,20 @@ func (w *world) offer(t *testing.T, port string) {
 	}
 }
 
+// port is an address's.
+func port(address string) string { return address[strings.LastIndex(address, ":")+1:] }
+
+// allow is the README's policy for services of one's own network: they are at the node,
+// and the shipped policies let pods out to the internet alone.
+func (w *world) allow(t *testing.T, namespace string, ports ...string) {
+	t.Helper()
+	w.kubectl(t, readme(t, "## Install", [][2]string{
+		{"paths-build-example", namespace},
+		{"10.20.30.40", w.node},
+		{"{port: 5000}", "{port: " + strings.Join(ports, "}, {port: ") + "}"},
+	}), "apply", "-f", "-")
+}
+
 // trust is what the platform team says: who may build, who signs, and where.
 func (w *world) trust(t *testing.T) {
 	t.Helper()
@@ -164,9 +180,13 @@ func (w *world) trust(t *testing.T) {
 	if err := json.Unmarshal([]byte(read("ports.json")), &ports); err != nil {
 		t.Fatal(err)
 	}
+	reached := []string{port(w.registry)}
 	for _, service := range []string{"fulcio", "rekor", "tsa"} {
 		w.offer(t, fmt.Sprint(ports[service]))
+		reached = append(reached, fmt.Sprint(ports[service]))
 	}
+	w.allow(t, "paths-signing", reached...)
+	w.fulcio = fmt.Sprint(ports["fulcio"])
 	issuer := env(t, "PATHS_CLUSTER_ISSUER")
 	signer := func(name, role, tier string, level int, rest string) string {
 		return fmt.Sprintf("- {name: %s, roles: [%s], maxTier: %s, maxBuildLevel: %d, identity: {trustedRoot: trusted_root.json, issuer: %q, subject: %q}%s}\n",

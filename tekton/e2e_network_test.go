@@ -1,0 +1,77 @@
+//go:build e2e
+
+package tekton_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestTektonNetwork tries what pods of each zone reach, on a node that enforces network
+// policies. A pod of no zone reaches everything but the signers, so that what others don't
+// reach is there.
+func TestTektonNetwork(t *testing.T) {
+	w := cluster(t)
+	shell := env(t, "PATHS_CLUSTER_SHELL")
+	// In each zone, and in none, a pod that asks and one that answers.
+	zones := map[string]string{"nobody": "default", "build": tenantNamespace, "signing": "paths-signing"}
+	address := map[string]string{}
+	for zone, namespace := range zones {
+		for _, name := range []string{"asks", "answers"} {
+			w.kubectl(t, fmt.Sprintf(`apiVersion: v1
+kind: Pod
+metadata: {name: %s, namespace: %s}
+spec:
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 0
+  securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - name: shell
+    image: %s
+    command: [/bin/nc, -ll, -p, "8080", -e, /bin/true]
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+`, name, namespace, shell), "apply", "-f", "-")
+		}
+		t.Cleanup(func() { w.kubectl(t, "", "-n", namespace, "delete", "pod", "asks", "answers", "--wait=false") })
+		// The kubelet, which no policy stops, has found that it answers.
+		w.kubectl(t, "", "-n", namespace, "wait", "--for=condition=Ready", "pod/asks", "pod/answers", "--timeout=120s")
+		address[zone] = w.kubectl(t, "", "-n", namespace, "get", "pod", "answers", "-o", "jsonpath={.status.podIP}") + " 8080"
+	}
+	address["the API server"] = w.kubectl(t, "", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}") + " 443"
+	address["the API server, by the node"] = w.node + " 443"
+	address["the kubelet"] = w.node + " 10250"
+	address["Fulcio"] = w.node + " " + w.fulcio
+	address["the registry"] = strings.Replace(w.registry, ":", " ", 1)
+	address["the controller"] = w.kubectl(t, "", "-n", "paths-system", "get", "pod", "-l", "app.kubernetes.io/name=paths-controller", "--field-selector=status.phase=Running", "-o", "jsonpath={.items[0].status.podIP}") + " 8080"
+
+	reached := map[string][]string{
+		"nobody":  {"nobody", "the API server", "the API server, by the node", "the kubelet", "Fulcio", "the registry", "the controller"},
+		"build":   {"the registry"},
+		"signing": {"the registry", "Fulcio", "the API server", "the API server, by the node"},
+	}
+	for zone, namespace := range zones {
+		t.Run("from "+zone, func(t *testing.T) {
+			t.Parallel()
+			var script strings.Builder
+			for name, at := range address {
+				fmt.Fprintf(&script, "if nc -w 3 %s -e /bin/true; then echo '%s'; fi &\n", at, name)
+			}
+			script.WriteString("wait\n")
+			got := map[string]bool{}
+			for _, name := range strings.Split(strings.TrimSpace(w.kubectl(t, "", "-n", namespace, "exec", "asks", "--", "/bin/sh", "-c", "PATH=/bin\n"+script.String())), "\n") {
+				got[name] = true
+			}
+			for _, name := range reached[zone] {
+				if !got[name] {
+					t.Errorf("it does not reach %s", name)
+				}
+				delete(got, name)
+			}
+			for name := range got {
+				t.Errorf("it reaches %s", name)
+			}
+		})
+	}
+}
