@@ -223,6 +223,9 @@ func TestTektonHostile(t *testing.T) {
 			}
 			sigstore(t, "start")
 			gone(t, honest)
+			if events := w.events(t, honest, "message"); !strings.Contains(events, "signed: "+ref[strings.Index(ref, "@")+1:]) {
+				t.Errorf("no event says that it is signed: %s", events)
+			}
 			w.once(t, ref)
 		})
 	})

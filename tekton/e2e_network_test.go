@@ -9,7 +9,7 @@ import (
 )
 
 // TestTektonNetwork tries what pods of each zone reach, on a node that enforces network
-// policies. A pod of no zone reaches everything but the signers, so that what others don't
+// policies. A pod of no zone reaches everything but the zones' pods, so that what others don't
 // reach is there.
 func TestTektonNetwork(t *testing.T) {
 	w := cluster(t)

@@ -132,7 +132,7 @@ func (n *node) network() error {
 		return errors.New("packets between pods don't pass the packet filter\n  fix: modprobe br_netfilter, and sysctl -w net.bridge.bridge-nf-call-iptables=1")
 	}
 	// Each connection's first packet from or to a pod, after services' addresses were turned
-	// into pods', waits for what kube-network-policies says. While it does not run, none goes.
+	// into pods', waits for what kube-network-policies says, which reads queue 100. While it does not run, none goes.
 	for _, rule := range []string{
 		"-N POLICIES",
 		"-A POLICIES -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN",

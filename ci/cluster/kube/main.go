@@ -1,6 +1,6 @@
-// Kube is the unchanged commands of Kubernetes and etcd in one program, told apart by
-// the name that it is called by: they share nearly all of their code, which is linked
-// and kept once. What enforces network policies is among them: see policies.go.
+// Kube is the unchanged commands of Kubernetes and etcd in one program, with what enforces
+// network policies (policies.go), told apart by the name that it is called by: they share
+// nearly all of their code, which is linked and kept once.
 package main
 
 import (

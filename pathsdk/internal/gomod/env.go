@@ -18,9 +18,19 @@ type Folders struct {
 	Tmp  string
 }
 
-// MakeHome makes a home for go commands, with telemetry off as a user would say with "go
-// telemetry off". No variable says it, and the go command would start a process there that
-// outlives it.
+// Make makes GOCache, Home and Tmp.
+func (f Folders) Make() error {
+	for _, d := range []string{f.GOCache, f.Tmp} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	return MakeHome(f.Home)
+}
+
+// MakeHome makes a home for go commands, with telemetry off as a user of Linux would say
+// with "go telemetry off". No variable says it, and the go command would start a process
+// there that outlives it.
 func MakeHome(home string) error {
 	dir := filepath.Join(home, ".config", "go", "telemetry")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

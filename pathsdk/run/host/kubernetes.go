@@ -258,6 +258,13 @@ func (k Kubernetes) ask(ctx context.Context, client *http.Client, token, method 
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
+		// Of an object that is gone the server says its name (Status.details). Without one it
+		// doesn't serve such objects, or not yet: nothing is known of any of them.
+		var status struct{ Details struct{ Name string } }
+		raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if json.Unmarshal(raw, &status) != nil || status.Details.Name == "" {
+			return false, fmt.Errorf("it answers %s, and names no object", resp.Status)
+		}
 		return false, errGone
 	case resp.StatusCode == http.StatusConflict:
 		return false, errThere

@@ -8,17 +8,22 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 )
+
+// unserved is an object of a kind that the API server does not serve, or not yet.
+const unserved = "unserved"
 
 // apiServer answers for objects by path, and takes one token.
 func apiServer(t *testing.T, objects map[string]string, failures *atomic.Int32) Kubernetes {
@@ -44,8 +49,11 @@ func apiServer(t *testing.T, objects map[string]string, failures *atomic.Int32) 
 			objects[r.URL.Path+"/"+m.Metadata.Name] = string(raw)
 			w.WriteHeader(http.StatusCreated)
 			_, _ = w.Write(raw)
+		case object == unserved:
+			http.NotFound(w, r)
 		case !ok:
-			http.Error(w, "none", http.StatusNotFound)
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprintf(w, `{"kind":"Status","reason":"NotFound","details":{"name":%q}}`, path.Base(r.URL.Path))
 		default:
 			_, _ = w.Write([]byte(object))
 		}
@@ -85,6 +93,10 @@ func TestTektonRun(t *testing.T) {
 	delete(objects, "/apis/tekton.dev/v1/namespaces/n/taskruns/r-b")
 	if got, err := k.TektonRun(t.Context(), "n", "r"); err != nil || len(got.Tasks) != 1 || len(got.Pipeline.Status.ChildReferences) != 2 {
 		t.Errorf("a TaskRun that was deleted: %+v %v", got, err)
+	}
+	objects["/apis/tekton.dev/v1/namespaces/n/taskruns/r-b"] = unserved
+	if _, err := k.TektonRun(t.Context(), "n", "r"); err == nil || !strings.Contains(err.Error(), "names no object") {
+		t.Errorf("TaskRuns that are not served: %v", err)
 	}
 	objects["/apis/tekton.dev/v1/namespaces/n/taskruns/r-b"] = gone
 

@@ -102,12 +102,7 @@ func run(ctx context.Context, env step.Env, in Inputs, environ *sync.Mutex) (Out
 		Home:     filepath.Join(env.Work, "home"),
 		Tmp:      filepath.Join(env.Work, "tmp"),
 	}
-	for _, d := range []string{folders.GOCache, folders.Tmp} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return Output{}, err
-		}
-	}
-	if err := gomod.MakeHome(folders.Home); err != nil {
+	if err := folders.Make(); err != nil {
 		return Output{}, err
 	}
 	layout := filepath.Join(env.Out, "layout")

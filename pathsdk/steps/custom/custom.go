@@ -137,12 +137,7 @@ func command(env step.Env, in Inputs, src string) (environ, args []string, err e
 	if folders.GOROOT != "" {
 		path = filepath.Join(folders.GOROOT, "bin") + ":" + path
 	}
-	for _, d := range []string{folders.GOCache, folders.Tmp} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return nil, nil, err
-		}
-	}
-	if err := gomod.MakeHome(folders.Home); err != nil {
+	if err := folders.Make(); err != nil {
 		return nil, nil, err
 	}
 	for _, e := range gomod.Env(folders, src) {

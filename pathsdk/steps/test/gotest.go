@@ -100,12 +100,10 @@ func (g goTest) command() (environ, args []string, err error) {
 		folders.GOCache = work("gocache")
 		g.env.Log.Warn("test binaries can't be confined here: the tests use a build cache of their own, which is slower")
 	}
-	for _, d := range []string{folders.GOCache, folders.Tmp, work("gotmp")} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return nil, nil, err
-		}
+	if err := folders.Make(); err != nil {
+		return nil, nil, err
 	}
-	if err := gomod.MakeHome(folders.Home); err != nil {
+	if err := os.MkdirAll(work("gotmp"), 0o755); err != nil {
 		return nil, nil, err
 	}
 	environ = append(gomod.Env(folders, string(g.in.Source)),
