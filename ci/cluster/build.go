@@ -15,19 +15,16 @@ import (
 	"strings"
 )
 
-const (
-	tekton   = "github.com/tektoncd/pipeline"
-	registry = "github.com/distribution/distribution/v3/cmd/registry"
-)
+const tekton = "github.com/tektoncd/pipeline"
 
 // The names that the program kube is called by.
 var kubeCommands = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kube-network-policies", "kubelet", "kubectl"}
 
-// What programs and images are made of, besides the toolchain. The registry is a tool
-// of ci/trust, which has its version.
+// What programs and images are made of, besides the toolchain. The registry is that of
+// ci/trust.
 var madeOf = []string{
 	"go.mod", "go.sum", "build.go", "image.go", "packages.go", "tekton.go", "kube/main.go", "kube/policies.go", "pause/main.go",
-	"../trust/go.mod", "../trust/go.sum",
+	"../trust/go.mod", "../trust/go.sum", "../trust/registry/main.go",
 }
 
 // build makes programs, images and manifests, unless those that are there were made of
@@ -67,7 +64,7 @@ func build(ctx context.Context, c *config) error {
 	}{
 		{".", "-s -w" + m.flags(), []string{"./kube", "./pause"}},
 		{".", "-s -w", []string{"tool"}},
-		{"../trust", "-s -w", []string{registry}},
+		{"../trust", "-s -w", []string{"./registry"}},
 	} {
 		if err := goBuild(ctx, b.dir, append([]string{"-ldflags", b.flags, "-o", to}, b.packages...)...); err != nil {
 			return err
