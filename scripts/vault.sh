@@ -7,6 +7,7 @@ set -eu
 cd "$(dirname "$0")/../ci/vault"
 export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off GOTOOLCHAIN=local
 sdk=github.com/hashicorp/vault/sdk
+discover=github.com/hashicorp/go-discover
 
 key=$({ go version; cat ../../scripts/vault.sh go.mod go.sum ./*.go restore.go.txt; } | sha256sum | cut -c1-16)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/paths-vault
@@ -17,16 +18,19 @@ if [ ! -x "$out/vault" ]; then
 	new=$(mktemp -d "$cache/.new-XXXXXX")
 	trap 'rm -rf "$new"' EXIT
 	trap 'exit 130' INT TERM
-	go mod download "$sdk"
+	go mod download "$sdk" "$discover"
 	cp -R "$(go list -m -f '{{.Dir}}' "$sdk")" "$new/sdk"
-	chmod -R u+w "$new/sdk"
+	cp -R "$(go list -m -f '{{.Dir}}' "$discover")" "$new/discover"
+	chmod -R u+w "$new/sdk" "$new/discover"
 	sed -i 's/\(ActivationFunc func(context.Context, \*logical.Request\), string)/\1)/' "$new/sdk/framework/backend.go"
 	sed -i 's/) RestorePolicy(/) restorePolicy(/' "$new/sdk/helper/keysutil/lock_manager.go"
 	cp restore.go.txt "$new/sdk/helper/keysutil/restore.go"
+	# A Vault in memory has nobody to look for: clouds are half of what would be compiled.
+	sed -i '/mdns/!{/go-discover\/provider\//d;/\.Provider{},$/d}' "$new/discover/discover.go"
 	cp go.mod go.sum "$new/"
-	go mod edit -replace="$sdk=$new/sdk" "$new/go.mod"
+	go mod edit -replace="$sdk=$new/sdk" -replace="$discover=$new/discover" "$new/go.mod"
 	go build -mod=mod -modfile="$new/go.mod" -ldflags='-s -w' -o "$new/vault" .
-	rm -rf "$new/sdk"
+	rm -rf "$new/sdk" "$new/discover"
 	mv -T "$new" "$out" 2>/dev/null || [ -x "$out/vault" ] # or another build was first
 	find "$cache" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf {} +
 fi
