@@ -3,7 +3,8 @@
 # programs beside ours, from their Go modules. The parts are those of "signing" (other
 # verifiers, a Sigstore, a Vault) and of "hosts" (a Kubernetes with Tekton, Tekton Chains,
 # a Dagger engine); each is named on standard output once it is built. CI compiles with it
-# while tests wait.
+# while tests wait. Where their modules can, they take the libraries that they don't verify
+# with in the versions that our own module has: what two of them share is compiled once.
 set -eu
 cd "$(dirname "$0")/.."
 # The folders that the suites start theirs in.
