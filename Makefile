@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 SERVICE ?= examples/microservice-go
 
-.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno cluster cluster-down e2e-cluster e2e-tekton adversary bench bench-dagger bench-verify bench-tekton fuzz mutate lint gen clean
+.PHONY: help build ship test conformance e2e engine engine-down e2e-dagger sigstore sigstore-down e2e-trust e2e-vault e2e-kyverno cluster cluster-down tekton e2e-cluster e2e-tekton adversary bench bench-dagger bench-verify bench-tekton fuzz mutate lint gen clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ cluster: ## start a Kubernetes with Tekton for tests, and print what to export
 
 cluster-down: ## stop the cluster that make cluster started
 	@scripts/cluster.sh down
+
+tekton: ## start a Kubernetes with Tekton and Paved Paths on it, to try, until Ctrl-C
+	@scripts/try-tekton.sh
 
 e2e-cluster: ## end-to-end: runs on a Tekton of our own, from a bundle to a keyless certificate
 	@scripts/e2e-cluster.sh

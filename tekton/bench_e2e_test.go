@@ -31,6 +31,7 @@ import (
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/tekton/controller"
+	ready "github.com/pavedpaths/paths/tekton/internal/world"
 )
 
 // TestBenchTekton lets PATHS_BENCH_SIZES runs at once go through the cluster, each size by
@@ -114,7 +115,7 @@ func newBench(t *testing.T) *bench {
 // it. Each build has a cache of its own, which begins empty: without this, two processors
 // compile the same hundred packages in each of hundreds of runs, which takes longer than
 // the Pipeline's time limit, and tells nothing about runs or signing.
-func compiled(t *testing.T) func(*layer) {
+func compiled(t *testing.T) func(*ready.Layer) {
 	t.Helper()
 	dir := t.TempDir()
 	program, cache, source := filepath.Join(dir, "compiled"), filepath.Join(dir, "cache"), filepath.Join(dir, "source")
@@ -148,10 +149,10 @@ func compiled(t *testing.T) func(*layer) {
 		t.Fatal(err)
 	}
 	settings = append(settings, "\nGOCACHEPROG=/usr/local/bin/compiled /usr/local/gocache\n"...)
-	return func(l *layer) {
-		l.file("/usr/local/bin/compiled", program)
-		l.tree("usr/local/gocache", cache, func(string) bool { return false })
-		l.add(tar.Header{Typeflag: tar.TypeReg, Name: "usr/local/go/go.env", Mode: 0o644}, settings)
+	return func(l *ready.Layer) {
+		l.File("/usr/local/bin/compiled", program)
+		l.Tree("usr/local/gocache", cache, nil)
+		l.Add(tar.Header{Typeflag: tar.TypeReg, Name: "usr/local/go/go.env", Mode: 0o644}, settings)
 	}
 }
 
@@ -174,9 +175,9 @@ func tiny(t *testing.T, dir string, number int) {
 // commits makes a repository with so many commits, each another program.
 func (b *bench) commits(t *testing.T, n int) []string {
 	t.Helper()
-	url, first := b.repo(t, "tiny", func(dir string) { tiny(t, dir, 0) })
+	url, first := b.repo(t, "tiny", func(dir string) error { tiny(t, dir, 0); return nil })
 	b.url = url
-	work, bare := filepath.Join(t.TempDir(), "tiny"), filepath.Join(b.repos, "tiny.git")
+	work, bare := filepath.Join(t.TempDir(), "tiny"), filepath.Join(b.Repos, "tiny.git")
 	git := func(args ...string) string {
 		t.Helper()
 		cmd := exec.Command("git", args...)
@@ -594,7 +595,7 @@ func (b *bench) registryOf(t *testing.T, s *benchSize, runs []unstructured.Unstr
 // evidence counts the bundles on an image, its platforms' manifests among them, by type and
 // subject, and returns which invocation the provenance names.
 func (b *bench) evidence(ctx context.Context, image, digest string) (counts map[string]int, invocation string, err error) {
-	repo, err := name.NewRepository(strings.Replace(image, local, b.registryHost, 1))
+	repo, err := name.NewRepository(strings.Replace(image, local, b.RegistryHost, 1))
 	if err != nil {
 		return nil, "", err
 	}

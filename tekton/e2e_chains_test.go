@@ -14,12 +14,13 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"sigs.k8s.io/yaml"
+
+	ready "github.com/pavedpaths/paths/tekton/internal/world"
 )
 
 const chainsNamespace = "tekton-chains"
@@ -69,13 +70,13 @@ func (w *world) chains(t *testing.T) []byte {
 		fmt.Fprintf(&all, "---\n%s", raw)
 	}
 	t.Cleanup(func() {
-		if out, err := w.try(t, all.String(), "delete", "--ignore-not-found", "--timeout=120s", "-f", "-"); err != nil {
+		if out, err := w.Kubectl(all.String(), "delete", "--ignore-not-found", "--timeout=120s", "-f", "-"); err != nil {
 			t.Errorf("remove Tekton Chains: %v\n%s", err, out)
 		}
 		w.chainsRelease(t)
 	})
 	w.kubectl(t, all.String(), "apply", "-f", "-")
-	if out, err := w.try(t, "", "-n", chainsNamespace, "rollout", "status", "deployment/tekton-chains-controller", "--timeout=180s"); err != nil {
+	if out, err := w.Kubectl("", "-n", chainsNamespace, "rollout", "status", "deployment/tekton-chains-controller", "--timeout=180s"); err != nil {
 		w.explainChains(t)
 		t.Fatalf("Tekton Chains does not start: %v\n%s", err, out)
 	}
@@ -105,7 +106,7 @@ func (w *world) chainsRelease(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out, err := w.try(t, "", "-n", o.Metadata.Namespace, "patch", o.Kind, o.Metadata.Name, "--type=merge", "-p", string(patch)); err != nil && !strings.Contains(out, "NotFound") {
+		if out, err := w.Kubectl("", "-n", o.Metadata.Namespace, "patch", o.Kind, o.Metadata.Name, "--type=merge", "-p", string(patch)); err != nil && !strings.Contains(out, "NotFound") {
 			t.Errorf("release %s %s: %v\n%s", o.Kind, o.Metadata.Name, err, out)
 		}
 	}
@@ -137,7 +138,7 @@ func (w *world) chainsObjects(t *testing.T, raw []byte, image string) []map[stri
 				t.Fatalf("the deployment of Tekton Chains has no pod: %v", o)
 			}
 			host, _, _ := strings.Cut(local, ":")
-			address, _, _ := strings.Cut(w.registry, ":")
+			address, _, _ := strings.Cut(w.Registry, ":")
 			pod["hostAliases"] = []any{map[string]any{"ip": address, "hostnames": []string{host}}}
 		}
 		out = append(out, o)
@@ -147,10 +148,10 @@ func (w *world) chainsObjects(t *testing.T, raw []byte, image string) []map[stri
 
 func (w *world) chainsImage(t *testing.T) string {
 	t.Helper()
-	l := newLayer(t)
-	l.file("/ko-app/controller", env(t, "PATHS_CHAINS"))
-	l.file(certificates, certificates)
-	return w.push(t, empty.Image, l, "tekton/chains", func(c *v1.Config) { c.User, c.Entrypoint = "65532:65532", []string{"/ko-app/controller"} })
+	l := ready.NewLayer()
+	l.File("/ko-app/controller", env(t, "PATHS_CHAINS"))
+	l.File(ready.Certificates, ready.Certificates)
+	return w.push(t, l, "tekton/chains", "/ko-app/controller")
 }
 
 // signedByChains waits until Tekton Chains has signed a run, and returns when it said so.
@@ -174,7 +175,7 @@ func (w *world) signedByChains(t *testing.T, run string, limit time.Duration) ti
 func (w *world) explainChains(t *testing.T) {
 	t.Helper()
 	for _, args := range [][]string{{"get", "pod", "-o", "wide"}, {"get", "events"}, {"logs", "deployment/tekton-chains-controller", "--tail=60"}} {
-		out, _ := w.try(t, "", append([]string{"-n", chainsNamespace}, args...)...)
+		out, _ := w.Kubectl("", append([]string{"-n", chainsNamespace}, args...)...)
 		t.Logf("kubectl %q\n%s", args, out)
 	}
 }
@@ -182,12 +183,12 @@ func (w *world) explainChains(t *testing.T) {
 // chainsTrust is the trust root with Tekton Chains in it.
 func (w *world) chainsTrust(t *testing.T, public []byte) string {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(w.home, "trust.yaml"))
+	raw, err := os.ReadFile(filepath.Join(w.Home, "trust.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	root, err := os.ReadFile(filepath.Join(w.home, "trusted_root.json"))
+	root, err := os.ReadFile(filepath.Join(w.Home, "trusted_root.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +234,7 @@ func (w *world) chainsJudge(t *testing.T, code int, args ...string) chainsVerdic
 func TestTektonChains(t *testing.T) {
 	w := cluster(t)
 	public := w.chains(t)
-	url, commit := w.repo(t, "chained", hello(t))
+	url, commit := w.repo(t, "chained", hello)
 	run := w.start(t, w.pipelineRun(t, url, commit, image("chained")))
 	r := w.settled(t, run, 10*time.Minute)
 	if r.Metadata.Annotations["pavedpaths.dev/signed"] != "true" {
@@ -258,7 +259,7 @@ func TestTektonChains(t *testing.T) {
 		}
 	})
 
-	_, bundle, _ := strings.Cut(w.bundle, "@")
+	_, bundle, _ := strings.Cut(w.Bundle, "@")
 	alone := func(trust string, more ...string) []string {
 		return append([]string{ref, "--trust", trust, "--policy", "chains/policy.yaml", "--param", "pipelines=" + bundle}, more...)
 	}
@@ -283,11 +284,11 @@ func TestTektonChains(t *testing.T) {
 		_, other := keyPair(t)
 		v := w.chainsJudge(t, 3, alone(w.chainsTrust(t, other))...)
 		w.refuses(t, v)
-		w.refuses(t, w.chainsJudge(t, 3, alone(filepath.Join(w.home, "trust.yaml"))...))
+		w.refuses(t, w.chainsJudge(t, 3, alone(filepath.Join(w.Home, "trust.yaml"))...))
 	})
 
 	// What Chains stored is put back, so that the order of these does not matter.
-	tag, err := name.NewTag(strings.Replace(image("chained"), local, w.registryHost, 1) + ":" + strings.Replace(digest, ":", "-", 1) + ".att")
+	tag, err := name.NewTag(strings.Replace(image("chained"), local, w.RegistryHost, 1) + ":" + strings.Replace(digest, ":", "-", 1) + ".att")
 	if err != nil {
 		t.Fatal(err)
 	}

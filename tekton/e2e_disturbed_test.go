@@ -15,22 +15,22 @@ import (
 // once, or not signed with an event that says why.
 func TestTektonDisturbed(t *testing.T) {
 	w := cluster(t)
-	url, commit := w.repo(t, "disturbed", hello(t))
+	url, commit := w.repo(t, "disturbed", hello)
 	t.Run("the controller and the signer are killed", func(t *testing.T) {
 		name := w.start(t, w.pipelineRun(t, url, commit, image("killed")))
 		// The controller dies again and again, all the while, each time after it may have
 		// done something: on a busy machine it takes some seconds to start.
 		end := again(t, 20*time.Second, func() {
-			_, _ = w.try(t, "", "-n", "paths-system", "delete", "pod", "-l", "app.kubernetes.io/name=paths-controller", "--grace-period=0", "--force", "--wait=false")
+			_, _ = w.Kubectl("", "-n", "paths-system", "delete", "pod", "-l", "app.kubernetes.io/name=paths-controller", "--grace-period=0", "--force", "--wait=false")
 		})
 		// The first signer dies as soon as it runs.
 		uid := strings.TrimSpace(w.kubectl(t, "", "-n", tenantNamespace, "get", "pipelinerun", name, "-o", "jsonpath={.metadata.uid}"))
 		killed := false
 		for until := time.Now().Add(6 * time.Minute); time.Now().Before(until) && !killed; time.Sleep(300 * time.Millisecond) {
-			phase, err := w.try(t, "", "-n", "paths-signing", "get", "pod", "sign-"+uid+"-0-pod", "-o", "jsonpath={.status.phase}")
+			phase, err := w.Kubectl("", "-n", "paths-signing", "get", "pod", "sign-"+uid+"-0-pod", "-o", "jsonpath={.status.phase}")
 			if err == nil && phase == "Running" {
 				time.Sleep(1500 * time.Millisecond) // into its work
-				_, err := w.try(t, "", "-n", "paths-signing", "delete", "pod", "sign-"+uid+"-0-pod", "--grace-period=0", "--force", "--wait=false")
+				_, err := w.Kubectl("", "-n", "paths-signing", "delete", "pod", "sign-"+uid+"-0-pod", "--grace-period=0", "--force", "--wait=false")
 				killed = err == nil
 			}
 		}
@@ -104,7 +104,7 @@ func TestTektonDisturbed(t *testing.T) {
 		set(scarce)
 		pressed("True")
 		pod := func() (reason string) {
-			out, _ := w.try(t, "", "-n", tenantNamespace, "get", "pod", run+"-produce-pod", "-o", "jsonpath={.status.phase} {.status.reason}")
+			out, _ := w.Kubectl("", "-n", tenantNamespace, "get", "pod", run+"-produce-pod", "-o", "jsonpath={.status.phase} {.status.reason}")
 			return strings.TrimSpace(out)
 		}
 		for end := time.Now().Add(2 * time.Minute); strings.HasPrefix(pod(), "Running") && time.Now().Before(end); time.Sleep(time.Second) {
@@ -130,7 +130,7 @@ func TestTektonDisturbed(t *testing.T) {
 func (w *world) answers(t *testing.T) {
 	t.Helper()
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Second) {
-		out, err := w.try(t, "", "get", "--raw", "/readyz")
+		out, err := w.Kubectl("", "get", "--raw", "/readyz")
 		if err == nil {
 			return
 		}

@@ -110,11 +110,11 @@ func image(name string) string { return local + "/" + apps + "/example/" + name 
 // service makes a repository of a small service with one more test.
 func (w *world) service(t *testing.T, name, test string) (url, commit string) {
 	t.Helper()
-	return w.repo(t, name, func(dir string) {
-		hello(t)(dir)
-		if err := os.WriteFile(filepath.Join(dir, name+"_test.go"), []byte(test), 0o644); err != nil {
-			t.Fatal(err)
+	return w.repo(t, name, func(dir string) error {
+		if err := hello(dir); err != nil {
+			return err
 		}
+		return os.WriteFile(filepath.Join(dir, name+"_test.go"), []byte(test), 0o644)
 	})
 }
 
@@ -122,7 +122,7 @@ func (w *world) service(t *testing.T, name, test string) (url, commit string) {
 // right, or not signed with an event that says why.
 func TestTektonHostile(t *testing.T) {
 	w := cluster(t)
-	url, commit := w.repo(t, "honest", hello(t))
+	url, commit := w.repo(t, "honest", hello)
 
 	// They run at once, and what is to be signed waits for Fulcio.
 	t.Run("Fulcio is away for five minutes", func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestTektonHostile(t *testing.T) {
 		t.Run("a test that eats memory", func(t *testing.T) {
 			t.Parallel()
 			w.refused(t, greedy["memory"], "the run failed")
-			if log, _ := w.try(t, "", "-n", tenantNamespace, "logs", greedy["memory"]+"-produce-pod", "-c", "step-build"); !strings.Contains(log, "killed") {
+			if log, _ := w.Kubectl("", "-n", tenantNamespace, "logs", greedy["memory"]+"-produce-pod", "-c", "step-build"); !strings.Contains(log, "killed") {
 				t.Errorf("nothing was killed:\n%s", log)
 			}
 		})
@@ -241,7 +241,7 @@ func TestTektonHostile(t *testing.T) {
 		})
 		t.Run("another image under the same tag, again and again", func(t *testing.T) {
 			t.Parallel()
-			tag, err := name.NewTag(w.registryHost + "/" + apps + "/example/moved:v1")
+			tag, err := name.NewTag(w.RegistryHost + "/" + apps + "/example/moved:v1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -300,8 +300,8 @@ func TestTektonHostile(t *testing.T) {
 	t.Run("a Pipeline of the same name from another bundle", func(t *testing.T) {
 		w.kubectl(t, "", "delete", "validatingadmissionpolicybinding", "paths-build-runs")
 		other := w.otherBundle(t)
-		run := w.start(t, strings.Replace(w.pipelineRun(t, url, commit, image("other")), w.bundle, other, 1))
-		w.kubectl(t, "", "apply", "-k", filepath.Join(w.dir, "tekton"))
+		run := w.start(t, strings.Replace(w.pipelineRun(t, url, commit, image("other")), w.Bundle, other, 1))
+		w.kubectl(t, "", "apply", "-k", filepath.Join(w.Dir, "tekton"))
 		w.refused(t, run, "not from a trusted bundle")
 		// The attester by itself, without the controller's word.
 		uid := w.kubectl(t, "", "-n", tenantNamespace, "get", "pipelinerun", run, "-o", "jsonpath={.metadata.uid}")

@@ -40,10 +40,10 @@ spec:
 		address[zone] = w.kubectl(t, "", "-n", namespace, "get", "pod", "answers", "-o", "jsonpath={.status.podIP}") + " 8080"
 	}
 	address["the API server"] = w.kubectl(t, "", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}") + " 443"
-	address["the API server, by the node"] = w.node + " 443"
-	address["the kubelet"] = w.node + " 10250"
-	address["Fulcio"] = w.node + " " + w.fulcio
-	address["the registry"] = strings.Replace(w.registry, ":", " ", 1)
+	address["the API server, by the node"] = w.Node + " 443"
+	address["the kubelet"] = w.Node + " 10250"
+	address["Fulcio"] = w.Node + " " + w.Fulcio
+	address["the registry"] = strings.Replace(w.Registry, ":", " ", 1)
 	address["the controller"] = w.kubectl(t, "", "-n", "paths-system", "get", "pod", "-l", "app.kubernetes.io/name=paths-controller", "--field-selector=status.phase=Running", "-o", "jsonpath={.items[0].status.podIP}") + " 8080"
 
 	reached := map[string][]string{

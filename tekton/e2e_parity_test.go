@@ -43,11 +43,11 @@ func (w *world) same(t *testing.T, commit, ref string) {
 		}
 		return strings.TrimSpace(string(out))
 	}
-	url, db := w.git+"/orders.git", filepath.Join(w.dir, "db")
-	git("clone", "-q", filepath.Join(w.repos, "orders.git"), dir)
+	url, db := w.Git+"/orders.git", filepath.Join(w.Dir, "db")
+	git("clone", "-q", filepath.Join(w.Repos, "orders.git"), dir)
 	// The remote of a clone is the folder that it came from; the run's was a URL.
 	git("-C", dir, "remote", "set-url", "origin", url)
-	home := filepath.Join(w.dir, "local")
+	home := filepath.Join(w.Dir, "local")
 	run := func(in, program string, args ...string) string {
 		t.Helper()
 		cmd := exec.Command(program, args...)

@@ -34,7 +34,7 @@ func TestTektonRights(t *testing.T) {
 		"to put its namespace out of a zone": {"", []string{"label", "namespace", tenantNamespace, "pavedpaths.dev/zone-"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := w.try(t, c.stdin, append(tenant(), c.args...)...)
+			out, err := w.Kubectl(c.stdin, append(tenant(), c.args...)...)
 			if err == nil || !strings.Contains(out, "orbidden") && !strings.Contains(out, "cannot") {
 				t.Errorf("it went through, or failed otherwise: %v\n%s", err, out)
 			}
@@ -68,7 +68,7 @@ func TestTektonMay(t *testing.T) {
 		"create rolebindings.rbac.authorization.k8s.io -n " + tenantNamespace:      "no",
 		"update validatingadmissionpolicies.admissionregistration.k8s.io":          "no",
 	} {
-		out, _ := w.try(t, "", append(append(tenant(), "auth", "can-i"), strings.Fields(what)...)...)
+		out, _ := w.Kubectl("", append(append(tenant(), "auth", "can-i"), strings.Fields(what)...)...)
 		if got, _, _ := strings.Cut(strings.TrimSpace(out), "\n"); !strings.HasPrefix(got, want) {
 			t.Errorf("may a tenant %s: %q, want %s", what, out, want)
 		}
@@ -79,14 +79,14 @@ func TestTektonMay(t *testing.T) {
 func TestTektonAdmission(t *testing.T) {
 	w := cluster(t)
 	good := w.pipelineRun(t, "https://git.example.com/x.git", strings.Repeat("a", 40), local+"/"+apps+"/example/x")
-	if out, err := w.try(t, good, append(tenant(), "create", "--dry-run=server", "-f", "-")...); err != nil {
+	if out, err := w.Kubectl(good, append(tenant(), "create", "--dry-run=server", "-f", "-")...); err != nil {
 		t.Fatalf("an honest run is not let in: %v\n%s", err, out)
 	}
 	ref := good[strings.Index(good, "  pipelineRef:"):]
 	ref = ref[:strings.Index(ref, "\n  params:")]
 	for name, swap := range map[string][2]string{
-		"another bundle":          {w.bundle, strings.Split(w.bundle, "@")[0] + "@sha256:" + strings.Repeat("9", 64)},
-		"a bundle by tag":         {w.bundle, strings.Split(w.bundle, "@")[0] + ":latest"},
+		"another bundle":          {w.Bundle, strings.Split(w.Bundle, "@")[0] + "@sha256:" + strings.Repeat("9", 64)},
+		"a bundle by tag":         {w.Bundle, strings.Split(w.Bundle, "@")[0] + ":latest"},
 		"another resolver":        {"resolver: bundles", "resolver: git"},
 		"a pipeline of its own":   {ref, "  pipelineSpec: {tasks: [{name: a, taskSpec: {steps: [{name: a, image: x}]}}]}"},
 		"another ServiceAccount":  {"serviceAccountName: producer", "serviceAccountName: default"},
@@ -101,7 +101,7 @@ func TestTektonAdmission(t *testing.T) {
 			if !strings.Contains(good, swap[0]) {
 				t.Fatalf("%q is not in the run", swap[0])
 			}
-			out, err := w.try(t, strings.Replace(good, swap[0], swap[1], 1), append(tenant(), "create", "--dry-run=server", "-f", "-")...)
+			out, err := w.Kubectl(strings.Replace(good, swap[0], swap[1], 1), append(tenant(), "create", "--dry-run=server", "-f", "-")...)
 			if err == nil || !strings.Contains(out, "'paths-build-runs'") {
 				t.Errorf("it is let in, or refused by something else: %v\n%s", err, out)
 			}

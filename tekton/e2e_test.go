@@ -5,6 +5,8 @@ package tekton_test
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -13,34 +15,47 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	ready "github.com/pavedpaths/paths/tekton/internal/world"
 )
 
-// TestTektonShips is the road of an honest tenant: one PipelineRun, and at its end an
-// image that anybody can verify.
+// TestTektonShips is the road of an honest tenant: the README's commands as they stand, and
+// at their end an image that anybody can verify.
 func TestTektonShips(t *testing.T) {
 	w := cluster(t)
-	service := example(t)
+	service := w.Service
 	if os.Getenv("QUICK") != "" {
-		service = hello(t)
+		service = hello
 	}
 	url, commit := w.repo(t, "orders", service)
-	image := local + "/" + apps + "/example/orders"
-	name := w.start(t, w.pipelineRun(t, url, commit, image))
-	r := w.settled(t, name, 10*time.Minute)
+	commands, err := ready.Commands(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh := exec.Command("sh", "-eu", "-c", commands+"echo run=${run#*/} digest=$digest\n")
+	sh.Env = os.Environ()
+	for _, variables := range []map[string]string{w.Shell(), w.Variables(url, commit, "orders")} {
+		for name, value := range variables {
+			sh.Env = append(sh.Env, name+"="+value)
+		}
+	}
+	shell := ended(t, sh)
+	text := shell.stdout
+	t.Logf("%s%s", text, shell.stderr)
+	last := regexp.MustCompile(`(?m)^run=(\S+) digest=(\S+)$`).FindStringSubmatch(text)
+	if shell.code != 0 || last == nil {
+		w.explain(t, "")
+		t.Fatalf("exit %d", shell.code)
+	}
+	r := w.settled(t, last[1], time.Minute)
 	if r.Metadata.Annotations["pavedpaths.dev/signed"] != "true" {
-		w.explain(t, name)
+		w.explain(t, last[1])
 		t.Fatalf("signed: %q", r.Metadata.Annotations["pavedpaths.dev/signed"])
 	}
-	ref := image + "@" + r.result("IMAGE_DIGEST")
-	v := w.pathctl(t, "verify", ref, "-o", "json")
-	if v.code != 0 {
-		t.Fatalf("exit %d\n%s%s", v.code, v.stdout, v.stderr)
-	}
-	text := w.pathctl(t, "verify", ref).ok(t)
-	t.Log(text)
-	for _, want := range []string{"PASSED", "SLSA Build L2", "builders/tekton/v1", "build.node is shared"} {
+	ref := image("orders") + "@" + last[2]
+	for _, want := range []string{"PASSED", "SLSA Build L2", "builders/tekton/v1", "build.node is shared", "signed: "} {
 		if !strings.Contains(text, want) {
-			t.Errorf("the verdict does not say %q", want)
+			t.Errorf("the README's commands do not say %q", want)
 		}
 	}
 	var provenance struct {
@@ -98,7 +113,7 @@ func (w *world) promoted(t *testing.T, ref string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := name.NewRepository(w.registryHost + "/" + apps + "/example/bare")
+	at, err := name.NewRepository(w.RegistryHost + "/" + apps + "/example/bare")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +124,7 @@ func (w *world) promoted(t *testing.T, ref string) {
 	if r.Status.Conditions[0].Status != "False" || r.result("refusal") == "" {
 		t.Errorf("an image without evidence is promoted: %+v %q", r.Status.Conditions, r.result("refusal"))
 	}
-	gone, err := name.NewRepository(w.registryHost + "/production/bare")
+	gone, err := name.NewRepository(w.RegistryHost + "/production/bare")
 	if err != nil {
 		t.Fatal(err)
 	}

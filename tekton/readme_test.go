@@ -1,7 +1,6 @@
 package tekton
 
 import (
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,28 +12,19 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/catalog"
 	"github.com/pavedpaths/paths/pathsdk/paths"
 	"github.com/pavedpaths/paths/pathsdk/step"
+	"github.com/pavedpaths/paths/tekton/internal/world"
 )
-
-// readme is the first object of a part of the README.
-func readme(t *testing.T, part string) string {
-	t.Helper()
-	raw, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, text, _ := strings.Cut(string(raw), part+"\n")
-	_, text, _ = strings.Cut(text, "```yaml\n")
-	text, _, ok := strings.Cut(text, "```")
-	if !ok {
-		t.Fatalf("README, %s, has no example", part)
-	}
-	return text
-}
 
 // TestReadmeRun: the PipelineRun to copy is let in, is valid, and gives the Pipeline all
 // that it asks for, and nothing that it doesn't know.
 func TestReadmeRun(t *testing.T) {
-	text := strings.ReplaceAll(readme(t, "## Run"), "registry.example.com/paths/tekton@sha256:…", bundleRef)
+	text, err := world.PipelineRun(".", map[string]string{
+		"BUNDLE": bundleRef, "URL": "https://git.example.com/acme/orders.git", "REVISION": strings.Repeat("0123456789", 4),
+		"IMAGE": "registry.example.com/acme/orders", "STAGING": "registry.example.com/staging/acme",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	run := &pipeline.PipelineRun{}
 	if err := yaml.UnmarshalStrict([]byte(text), run); err != nil {
 		t.Fatal(err)
@@ -77,8 +67,12 @@ func TestReadmeRun(t *testing.T) {
 // TestReadmeSteps: the TaskRun to copy is valid, gives each step what it needs and knows,
 // and reads results that there are.
 func TestReadmeSteps(t *testing.T) {
+	text, err := world.Example(".", "## Steps in Tasks of your own", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	run := &pipeline.TaskRun{}
-	if err := yaml.UnmarshalStrict([]byte(readme(t, "## Steps in Tasks of your own")), run); err != nil {
+	if err := yaml.UnmarshalStrict([]byte(text), run); err != nil {
 		t.Fatal(err)
 	}
 	run.Name = run.GenerateName + "x7k2p"

@@ -74,20 +74,20 @@ func moduleCache(t testing.TB) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	const mod = "golang.org/x/mod@v0.35.0"
+	const mod = "golang.org/x/mod@v0.36.0"
 	if err := os.CopyFS(filepath.Join(dir, mod), os.DirFS(filepath.Join(strings.TrimSpace(string(theirs)), mod))); err != nil {
 		t.Fatal(err)
 	}
 	at := filepath.Join("cache", "download", "golang.org", "x", "mod", "@v")
 	for _, suffix := range []string{".info", ".mod", ".ziphash"} {
-		b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(theirs)), at, "v0.35.0"+suffix))
+		b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(theirs)), at, "v0.36.0"+suffix))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := os.MkdirAll(filepath.Join(dir, at), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, at, "v0.35.0"+suffix), b, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, at, "v0.36.0"+suffix), b, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -103,7 +103,7 @@ func sums(t testing.TB) string {
 	}
 	var s strings.Builder
 	for line := range strings.Lines(string(b)) {
-		if strings.HasPrefix(line, "golang.org/x/mod v0.35.0") {
+		if strings.HasPrefix(line, "golang.org/x/mod v0.36.0") {
 			s.WriteString(line)
 		}
 	}
@@ -162,7 +162,7 @@ func (w *world) run(t testing.TB) (build.Output, error) {
 func service(t testing.TB) map[string]string {
 	t.Helper()
 	return map[string]string{
-		"go.mod":            "module example.com/team/Hello/v2\n\ngo 1.25.0\n\nrequire golang.org/x/mod v0.35.0\n",
+		"go.mod":            "module example.com/team/Hello/v2\n\ngo 1.25.0\n\nrequire golang.org/x/mod v0.36.0\n",
 		"go.sum":            sums(t),
 		"main.go":           "package main\n\nimport \"golang.org/x/mod/semver\"\n\nvar version = \"none\"\n\nfunc main() { println(version, semver.Canonical(\"v1\")) }\n",
 		"kodata/index.html": "<p>hello</p>\n",

@@ -105,7 +105,7 @@ func TestFetchAgainStartsNothing(t *testing.T) {
 	}
 	// What a stamp promises is looked at: a module that went missing is fetched
 	// again.
-	dir := filepath.Join(string(first.ModCache), "golang.org/x/mod@v0.35.0")
+	dir := filepath.Join(string(first.ModCache), "golang.org/x/mod@v0.36.0")
 	writable(dir)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func TestFetchRefuses(t *testing.T) {
 		},
 		"contradicting sums": {
 			change: func(f map[string]string) {
-				f["go.sum"] += "golang.org/x/mod v0.35.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+				f["go.sum"] += "golang.org/x/mod v0.36.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
 			},
 			want: []string{"two different sums", "golang.org/x/mod"},
 		},
@@ -169,7 +169,7 @@ func TestFetchRefuses(t *testing.T) {
 		},
 		"unknown version": {
 			change: func(f map[string]string) {
-				f["go.mod"] = strings.Replace(f["go.mod"], "x/mod v0.35.0", "x/mod v0.0.1", 1)
+				f["go.mod"] = strings.Replace(f["go.mod"], "x/mod v0.36.0", "x/mod v0.0.1", 1)
 				f["go.sum"] += "golang.org/x/mod v0.0.1 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\ngolang.org/x/mod v0.0.1/go.mod h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
 			},
 			want:  []string{"golang.org/x/mod@v0.0.1", "goproxy="},
@@ -224,7 +224,7 @@ func TestFetchRefuses(t *testing.T) {
 func TestFetchVendored(t *testing.T) {
 	t.Parallel()
 	files := service(t)
-	files["vendor/modules.txt"] = "# github.com/google/go-cmp v0.7.0\n## explicit; go 1.21\ngithub.com/google/go-cmp/cmp\n# golang.org/x/mod v0.35.0\n## explicit; go 1.25.0\ngolang.org/x/mod/semver\n"
+	files["vendor/modules.txt"] = "# github.com/google/go-cmp v0.7.0\n## explicit; go 1.21\ngithub.com/google/go-cmp/cmp\n# golang.org/x/mod v0.36.0\n## explicit; go 1.25.0\ngolang.org/x/mod/semver\n"
 	w := newWorld(t, files)
 	w.in["goproxy"] = "off"
 	out, err := w.run(t)
@@ -246,7 +246,7 @@ func TestFetchVendored(t *testing.T) {
 func TestFetchReplaced(t *testing.T) {
 	t.Parallel()
 	files := service(t)
-	files["go.mod"] += "replace golang.org/x/mod v0.35.0 => ./mod\n"
+	files["go.mod"] += "replace golang.org/x/mod v0.36.0 => ./mod\n"
 	files["mod/go.mod"] = "module golang.org/x/mod\n\ngo 1.25.0\n"
 	files["mod/semver/semver.go"] = "package semver\n\nfunc Canonical(s string) string { return s }\n"
 	w := newWorld(t, files)

@@ -140,10 +140,10 @@ func (w *world) run(t testing.TB) (fetch.Output, error) {
 func service(t testing.TB) map[string]string {
 	t.Helper()
 	return map[string]string{
-		"go.mod": "module example.com/hello\n\ngo 1.25.0\n\nrequire (\n\tgithub.com/google/go-cmp v0.7.0\n\tgolang.org/x/mod v0.35.0\n)\n",
+		"go.mod": "module example.com/hello\n\ngo 1.25.0\n\nrequire (\n\tgithub.com/google/go-cmp v0.7.0\n\tgolang.org/x/mod v0.36.0\n)\n",
 		"go.sum": "github.com/google/go-cmp v0.7.0 h1:wk8382ETsv4JYUZwIsn6YpYiWiBsYLSJiTsyBybVuN8=\n" +
 			"github.com/google/go-cmp v0.7.0/go.mod h1:pXiqmnSA92OHEEa9HXL2W4E7lf9JzCmGVUdgjX3N/iU=\n" +
-			sumLines(t, "golang.org/x/mod v0.35.0"),
+			sumLines(t, "golang.org/x/mod v0.36.0"),
 		"main.go":      "package main\n\nimport \"golang.org/x/mod/semver\"\n\nfunc main() { println(semver.Canonical(\"v1\")) }\n",
 		"main_test.go": "package main\n\nimport (\n\t\"testing\"\n\n\t\"github.com/google/go-cmp/cmp\"\n)\n\nfunc TestIt(t *testing.T) {\n\tif cmp.Diff(1, 1) != \"\" {\n\t\tt.Fatal()\n\t}\n}\n",
 	}

@@ -46,7 +46,7 @@ var buildFixture = sync.OnceValue(func() fixture {
 	}
 	defer os.RemoveAll(f.source)
 	files := map[string]string{
-		"go.mod": "module example.com/hello\n\ngo 1.26.0\n\nrequire (\n\tgithub.com/google/go-cmp v0.7.0\n\tgolang.org/x/mod v0.35.0\n\tgolang.org/x/sync v0.20.0\n)\n",
+		"go.mod": "module example.com/hello\n\ngo 1.26.0\n\nrequire (\n\tgithub.com/google/go-cmp v0.7.0\n\tgolang.org/x/mod v0.36.0\n\tgolang.org/x/sync v0.20.0\n)\n",
 		"main.go": `package main
 
 import (
@@ -202,12 +202,12 @@ func store(t testing.TB, images ...v1.Image) (dir string, d step.Digest) {
 func sourceDir(t testing.TB) (dir, modules string) {
 	t.Helper()
 	dir = t.TempDir()
-	write(t, filepath.Join(dir, "go.mod"), "module example.com/hello\n\ngo 1.26.0\n\nrequire (\n\tgithub.com/google/go-cmp v0.7.0\n\tgolang.org/x/mod v0.35.0\n\tgolang.org/x/sync v0.20.0\n)\n")
+	write(t, filepath.Join(dir, "go.mod"), "module example.com/hello\n\ngo 1.26.0\n\nrequire (\n\tgithub.com/google/go-cmp v0.7.0\n\tgolang.org/x/mod v0.36.0\n\tgolang.org/x/sync v0.20.0\n)\n")
 	write(t, filepath.Join(dir, "go.sum"), buildFixture().modules)
 	modules = filepath.Join(t.TempDir(), "modules.json")
 	write(t, modules, `[{"path":"example.com/hello","version":"","sum":""},
 		{"path":"github.com/google/go-cmp","version":"v0.7.0","sum":"h1:wk8382ETsv4JYUZwIsn6YpYiWiBsYLSJiTsyBybVuN8="},
-		{"path":"golang.org/x/mod","version":"v0.35.0","sum":""},
+		{"path":"golang.org/x/mod","version":"v0.36.0","sum":""},
 		{"path":"golang.org/x/sync","version":"v0.20.0","sum":""},
 		{"path":"golang.org/x/tools","version":"v0.44.0","sum":"h1:UP4ajHPIcuMjT1GqzDWRlalUEoY+uzoZKnhOjbIPD2c="}]`)
 	return dir, modules

@@ -207,7 +207,7 @@ func TestNotes(t *testing.T) {
 					t.Errorf("note %q, want %q", got[i], w)
 				}
 			}
-			if !slices.Contains(names(t, cdx), "golang.org/x/mod@v0.35.0") {
+			if !slices.Contains(names(t, cdx), "golang.org/x/mod@v0.36.0") {
 				t.Error("what could be examined is gone")
 			}
 		})

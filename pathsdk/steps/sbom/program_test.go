@@ -115,7 +115,7 @@ func FuzzReadProgram(f *testing.F) {
 }
 
 func FuzzReadPURL(f *testing.F) {
-	f.Add("golang.org/x/mod", "v0.35.0")
+	f.Add("golang.org/x/mod", "v0.36.0")
 	f.Add("github.com/BurntSushi/toml", "v2.0.0+incompatible")
 	f.Add("a b/%2F@/?#c", "v1@2")
 	f.Fuzz(func(t *testing.T, path, version string) {
@@ -135,7 +135,7 @@ func FuzzReadPURL(f *testing.F) {
 }
 
 func FuzzParseModules(f *testing.F) {
-	f.Add([]byte(`[{"path":"golang.org/x/mod","version":"v0.35.0","sum":"h1:x"}]`))
+	f.Add([]byte(`[{"path":"golang.org/x/mod","version":"v0.36.0","sum":"h1:x"}]`))
 	f.Add([]byte(`[[[[`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ms, err := parseModules(b)

@@ -58,7 +58,7 @@ func TestDocuments(t *testing.T) {
 	want := []component{
 		{"library", "example.com/hello", "", "pkg:golang/example.com/hello", ""},
 		{"library", "github.com/google/go-cmp", "v0.7.0", "pkg:golang/github.com/google/go-cmp@v0.7.0", "excluded"},
-		{"library", "golang.org/x/mod", "v0.35.0", "pkg:golang/golang.org/x/mod@v0.35.0", ""},
+		{"library", "golang.org/x/mod", "v0.36.0", "pkg:golang/golang.org/x/mod@v0.36.0", ""},
 		{"library", "golang.org/x/sync", "v0.20.0", "pkg:golang/golang.org/x/sync@v0.20.0", ""},
 		{"library", "golang.org/x/tools", "v0.44.0", "pkg:golang/golang.org/x/tools@v0.44.0", "excluded"},
 		{"library", "stdlib", release, "pkg:golang/stdlib@" + strings.TrimPrefix(release, "go"), ""},
@@ -251,7 +251,7 @@ func TestGateFailsOnALoss(t *testing.T) {
 	}
 	release, _, _ := strings.Cut(goVersion(t), " ")
 	text := strings.Join(gate.Findings, "\n")
-	for _, want := range []string{"golang.org/x/mod@v0.35.0", "golang.org/x/sync@v0.20.0", "example.com/hello", "stdlib@" + strings.TrimPrefix(release, "go"), "CycloneDX", "SPDX", "/ko-app/hello"} {
+	for _, want := range []string{"golang.org/x/mod@v0.36.0", "golang.org/x/sync@v0.20.0", "example.com/hello", "stdlib@" + strings.TrimPrefix(release, "go"), "CycloneDX", "SPDX", "/ko-app/hello"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("findings don't name %s:\n%s", want, text)
 		}
