@@ -393,6 +393,10 @@ func TestCollect(t *testing.T) {
 	a := newAPI(t)
 	a.addNamespace(ns, "build")
 	a.addRun(ns, "settled", "settled")
+	a.endRun(ns, "settled", true)
+	a.edit(ns, "settled", func(u *unstructured.Unstructured) { // before its TaskRuns did, or it would be held now
+		_ = unstructured.SetNestedField(u.Object, time.Now().Add(-26*time.Hour).UTC().Format(time.RFC3339), "status", "completionTime")
+	})
 	a.addRun(ns, "held", "held")
 	a.edit(ns, "held", func(u *unstructured.Unstructured) { u.SetFinalizers([]string{Finalizer}) })
 	cfg := quick()
