@@ -1,5 +1,5 @@
-# What scripts/e2e-tekton.sh and scripts/bench-tekton.sh begin with, to be sourced by them at
-# the root of the repository: a Kubernetes with Tekton, a Sigstore that knows its
+# What scripts/e2e-tekton.sh, bench-tekton.sh and try-tekton.sh begin with, to be sourced by
+# them at the root of the repository: a Kubernetes with Tekton, a Sigstore that knows its
 # ServiceAccounts, and the programs that go into it, all real, built from their Go modules
 # once for each version. It needs root on Debian or its like. What was started is stopped
 # when the script ends, unless KEEP is set. CHAINS builds Tekton Chains as well, and ENGINE
@@ -23,7 +23,7 @@ stop() {
 	exit $code
 }
 [ -n "${KEEP:-}" ] || trap stop EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
 
 go build -ldflags='-s -w' -o bin/pathctl ./pathsdk/cmd/pathctl
 go build -ldflags='-s -w' -o bin/paths-controller ./tekton/controller/cmd/paths-controller

@@ -110,6 +110,7 @@ func TestRights(t *testing.T) {
 		"controller in paths-build-example: create /events",
 		"controller in paths-build-example: list,watch,patch tekton.dev/pipelineruns",
 		"controller in paths-signing: create,list,watch,delete tekton.dev/taskruns",
+		"controller in paths-signing: delete /configmaps",
 		"controller in paths-signing: get /configmaps trust",
 		"controller in paths-system: create coordination.k8s.io/leases",
 		"controller in paths-system: get,update coordination.k8s.io/leases paths-controller",

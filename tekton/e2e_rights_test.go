@@ -4,6 +4,7 @@ package tekton_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,6 +38,39 @@ func TestTektonRights(t *testing.T) {
 			out, err := w.Kubectl(c.stdin, append(tenant(), c.args...)...)
 			if err == nil || !strings.Contains(out, "orbidden") && !strings.Contains(out, "cannot") {
 				t.Errorf("it went through, or failed otherwise: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// TestTektonController is what somebody tries who has the controller's account. What it may
+// not touch is refused by a policy, since it has a right to others of that kind.
+func TestTektonController(t *testing.T) {
+	w := cluster(t)
+	as := []string{"--as=system:serviceaccount:paths-system:controller", "--dry-run=server"}
+	w.kubectl(t, "", "-n", "paths-signing", "create", "configmap", "intent-of-nobody")
+	t.Cleanup(func() { w.kubectl(t, "", "-n", "paths-signing", "delete", "configmap", "intent-of-nobody") })
+	sign := `{"apiVersion":"tekton.dev/v1","kind":"TaskRun","metadata":{"name":"sign-nobody","namespace":"paths-signing"},"spec":{"serviceAccountName":%q,"taskRef":{"name":%q,"kind":"Task"},"params":[` +
+		`{"name":"run-namespace","value":"x"},{"name":"run-name","value":"x"},{"name":"run-uid","value":"x"},{"name":"destination","value":"x"}]}}`
+	for name, c := range map[string]struct {
+		stdin string
+		args  []string
+		by    string // the policy that refuses it, or its beginning; empty: nothing does
+	}{
+		"an intent":            {"", []string{"-n", "paths-signing", "delete", "configmap", "intent-of-nobody"}, ""},
+		"the trust":            {"", []string{"-n", "paths-signing", "delete", "configmap", "trust"}, "paths-controller-claims'"},
+		"a signer":             {fmt.Sprintf(sign, "attester", "attest"), []string{"create", "-f", "-"}, ""},
+		"a promotion":          {fmt.Sprintf(sign, "promoter", "promote"), []string{"create", "-f", "-"}, "paths-controller-taskruns'"},
+		"a signer by another":  {fmt.Sprintf(sign, "verifier", "attest"), []string{"create", "-f", "-"}, "paths-"},
+		"a signer's own steps": {strings.Replace(fmt.Sprintf(sign, "attester", "attest"), `"params":[`, `"stepSpecs":[{"name":"attest","computeResources":{}}],"params":[`, 1), []string{"create", "-f", "-"}, "paths-"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := w.Kubectl(c.stdin, append(slices.Clone(as), c.args...)...)
+			switch {
+			case c.by == "" && err != nil:
+				t.Error(err)
+			case c.by != "" && (err == nil || !strings.Contains(out, "ValidatingAdmissionPolicy '"+c.by)):
+				t.Errorf("it went through, or was refused otherwise than by %s: %v\n%s", c.by, err, out)
 			}
 		})
 	}

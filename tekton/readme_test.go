@@ -25,6 +25,9 @@ func TestReadmeRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !strings.HasSuffix(text, "}\n") {
+		t.Errorf("it ends in %q", text[len(text)-10:])
+	}
 	run := &pipeline.PipelineRun{}
 	if err := yaml.UnmarshalStrict([]byte(text), run); err != nil {
 		t.Fatal(err)

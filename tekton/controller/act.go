@@ -164,7 +164,11 @@ func (c *Controller) collect(ctx context.Context) {
 				continue
 			}
 			uid := u.GetUID()
-			err := c.client.Resource(taskRuns).Namespace(SigningNamespace).Delete(ctx, t.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+			// The intent first: while its TaskRun is there, it is not forgotten.
+			err := c.forget(ctx, t)
+			if err == nil {
+				err = c.client.Resource(taskRuns).Namespace(SigningNamespace).Delete(ctx, t.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+			}
 			if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
 				c.log.Warn("old TaskRun is not deleted yet", "taskrun", t.name, "error", clean(err.Error(), maxMessage))
 			}
@@ -175,6 +179,23 @@ func (c *Controller) collect(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// forget deletes what an attempt at signing had written down, which no attempt reads again
+// once the run is settled. Where runs can't be seen, as in a namespace that is no build
+// namespace any more, the run could come back: there it stays.
+func (c *Controller) forget(ctx context.Context, t try) error {
+	c.mu.Lock()
+	_, watched := c.builds[t.runNamespace]
+	c.mu.Unlock()
+	if t.stage != signing.prefix || !watched {
+		return nil
+	}
+	err := c.client.Resource(configMaps).Namespace(SigningNamespace).Delete(ctx, intentPrefix+t.uid, metav1.DeleteOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 // needed reports whether the run of a TaskRun is not settled, or not known yet.

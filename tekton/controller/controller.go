@@ -91,20 +91,19 @@ func (c *Controller) Run(ctx context.Context) error {
 
 	watchNamespaces := dynamicinformer.NewFilteredDynamicInformer(c.client, namespaces, metav1.NamespaceAll, 0, nil,
 		func(o *metav1.ListOptions) { o.LabelSelector = ZoneLabel + "=build" }).Informer()
-	for _, err := range []error{
-		c.listen(c.taskRuns, "TaskRuns of "+SigningNamespace, cache.ResourceEventHandlerFuncs{
-			AddFunc:    c.seeTaskRun,
-			UpdateFunc: func(_, o any) { c.seeTaskRun(o) },
-			DeleteFunc: c.loseTaskRun,
-		}),
-		c.listen(watchNamespaces, "namespaces", cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(o any) { c.watch(ctx, &wg, nameOf(o)) },
-			DeleteFunc: func(o any) { c.unwatch(nameOf(o)) },
-		}),
-	} {
-		if err != nil {
-			return err
-		}
+	if _, err := c.listen(c.taskRuns, "TaskRuns of "+SigningNamespace, cache.ResourceEventHandlerFuncs{
+		AddFunc:    c.seeTaskRun,
+		UpdateFunc: func(_, o any) { c.seeTaskRun(o) },
+		DeleteFunc: c.loseTaskRun,
+	}); err != nil {
+		return err
+	}
+	watched, err := c.listen(watchNamespaces, "namespaces", cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { c.watch(ctx, &wg, nameOf(o)) },
+		DeleteFunc: func(o any) { c.unwatch(nameOf(o)) },
+	})
+	if err != nil {
+		return err
 	}
 	// What was tried must be known before anything is decided: a run without its
 	// TaskRuns looks like one that nobody has begun to sign.
@@ -112,8 +111,10 @@ func (c *Controller) Run(ctx context.Context) error {
 	if !cache.WaitForCacheSync(ctx.Done(), c.taskRuns.HasSynced) {
 		return nil
 	}
+	// And each namespace there is must be watched before anything is deleted: a run that
+	// can't be seen looks like one that is gone.
 	wg.Go(func() { watchNamespaces.RunWithContext(ctx) })
-	if !cache.WaitForCacheSync(ctx.Done(), watchNamespaces.HasSynced) {
+	if !cache.WaitForCacheSync(ctx.Done(), watched.HasSynced) {
 		return nil
 	}
 	for range c.cfg.Workers {
@@ -154,9 +155,9 @@ func (c *Controller) unread() int {
 
 // listen prepares an informer: what nobody reads is not kept, and a watch that fails says
 // which right is missing.
-func (c *Controller) listen(in cache.SharedIndexInformer, what string, h cache.ResourceEventHandler) error {
+func (c *Controller) listen(in cache.SharedIndexInformer, what string, h cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
 	if err := in.SetTransform(slim); err != nil {
-		return fmt.Errorf("watch %s: %w", what, err)
+		return nil, fmt.Errorf("watch %s: %w", what, err)
 	}
 	if err := in.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
 		switch {
@@ -166,12 +167,13 @@ func (c *Controller) listen(in cache.SharedIndexInformer, what string, h cache.R
 			c.log.Warn("a watch ended; it is tried again: if that does not help, check the RBAC in deploy.yaml", "watch", what, "error", clean(err.Error(), maxMessage))
 		}
 	}); err != nil {
-		return fmt.Errorf("watch %s: %w", what, err)
+		return nil, fmt.Errorf("watch %s: %w", what, err)
 	}
-	if _, err := in.AddEventHandler(h); err != nil {
-		return fmt.Errorf("watch %s: %w", what, err)
+	seen, err := in.AddEventHandler(h)
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", what, err)
 	}
-	return nil
+	return seen, nil
 }
 
 // watch begins to watch a namespace for runs. One watch for each namespace, and not one
@@ -183,7 +185,7 @@ func (c *Controller) watch(ctx context.Context, wg *sync.WaitGroup, namespace st
 		return
 	}
 	runs := dynamicinformer.NewFilteredDynamicInformer(c.client, pipelineRuns, namespace, 0, cache.Indexers{}, nil).Informer()
-	err := c.listen(runs, "PipelineRuns of "+namespace, cache.ResourceEventHandlerFuncs{
+	_, err := c.listen(runs, "PipelineRuns of "+namespace, cache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) { c.queue.Add(keyOf(o)) },
 		UpdateFunc: func(_, o any) {
 			// A run that is not held is settled, or its finalizer was taken away: a

@@ -412,11 +412,35 @@ func TestCollect(t *testing.T) {
 			}
 		}
 	}
+	// A namespace that is no build namespace any more could have runs that are held.
+	lost := cfg.taskRun(signing, run{namespace: "elsewhere", name: "x", uid: "lost"}, 25, "")
+	a.put(taskRuns, SigningNamespace, "TaskRun", lost.GetName(), lost.Object)
+	a.endTask(lost.GetName(), 0, "")
+	lost = a.task(lost.GetName()).DeepCopy()
+	_ = unstructured.SetNestedField(lost.Object, time.Now().Add(-25*time.Hour).UTC().Format(time.RFC3339), "status", "completionTime")
+	if err := a.Tracker().Update(taskRuns, lost, SigningNamespace); err != nil {
+		t.Fatal(err)
+	}
+	intents := []string{"settled", "held", "gone", "open", "lost"}
+	for _, uid := range intents {
+		a.put(configMaps, SigningNamespace, "ConfigMap", "intent-"+uid, map[string]any{"immutable": true})
+	}
 	open := cfg.taskRun(signing, run{namespace: ns, name: "x", uid: "open"}, 0, "")
 	a.put(taskRuns, SigningNamespace, "TaskRun", open.GetName(), open.Object)
 	cfg.CollectEvery = 10 * time.Millisecond
 	a.control(cfg)
-	a.until("collected", func() bool { return a.task("sign-gone-25") == nil && a.task("sign-settled-25") == nil })
+	a.until("collected", func() bool {
+		return a.task("sign-gone-25") == nil && a.task("sign-settled-25") == nil && a.task("sign-lost-25") == nil
+	})
+	left := []string{}
+	for _, uid := range intents {
+		if _, err := a.Tracker().Get(configMaps, SigningNamespace, "intent-"+uid); err == nil {
+			left = append(left, uid)
+		}
+	}
+	if diff := cmp.Diff([]string{"held", "open", "lost"}, left); diff != "" {
+		t.Errorf("intents that are left (-want +got):\n%s", diff)
+	}
 	for _, name := range []string{"sign-gone-1", "sign-settled-1", "sign-held-1", "sign-held-25", "sign-open-0"} {
 		if a.task(name) == nil {
 			t.Errorf("%s is deleted", name)

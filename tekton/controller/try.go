@@ -36,6 +36,10 @@ var (
 	verifying = stage{"verify", "verify", verifierAccount}
 )
 
+// intentPrefix and a run's UID name the ConfigMap in which the attester says what it is
+// about to publish.
+const intentPrefix = "intent-"
+
 // try is one attempt at a stage: what decisions read of a signing TaskRun.
 type try struct {
 	name, stage, uid      string

@@ -264,7 +264,7 @@ func TestDeploy(t *testing.T) {
 		}
 	}
 	want := map[string]bool{}
-	for _, right := range strings.Split("list namespaces,watch namespaces,list pipelineruns,watch pipelineruns,patch pipelineruns,create events,create taskruns,list taskruns,watch taskruns,delete taskruns,get configmaps,create leases,get leases,update leases", ",") {
+	for _, right := range strings.Split("list namespaces,watch namespaces,list pipelineruns,watch pipelineruns,patch pipelineruns,create events,create taskruns,list taskruns,watch taskruns,delete taskruns,get configmaps,delete configmaps,create leases,get leases,update leases", ",") {
 		want[right] = true
 	}
 	if diff := cmp.Diff(want, rights); diff != "" {

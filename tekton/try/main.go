@@ -1,44 +1,39 @@
 // Command try makes a cluster for tests ready for the commands of this package's README, and
-// serves a repository to build until it is stopped. The cluster and the Sigstore are those of
-// scripts/try-tekton.sh, which calls it.
+// serves a repository to build until it is stopped. scripts/try-tekton.sh, which calls it,
+// has started the cluster and the Sigstore.
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/pavedpaths/paths/tekton/internal/world"
 )
 
 func main() {
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: go run ./tekton/try FOLDER")
+		fmt.Fprintln(os.Stderr, "usage: go run ./tekton/try NEW-FOLDER")
 		os.Exit(2)
 	}
-	if err := run(ctx, os.Args[1]); err != nil {
+	if err := run(os.Args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, "try:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, dir string) error {
+func run(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already\n  fix: name a folder that is not, or call make tekton, which removes its own", dir)
+	} else if err != nil {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "try: making images, pushing the bundle, installing: half a minute")
@@ -50,20 +45,17 @@ func run(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	variables := w.Variables(url, commit, "orders")
-	maps.Copy(variables, w.Shell())
-	var text strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(variables)) {
-		fmt.Fprintf(&text, "export %s='%s'\n", name, strings.ReplaceAll(variables[name], "'", `'\''`))
-	}
-	env := filepath.Join(dir, "env")
-	if err := os.WriteFile(env, []byte(text.String()), 0o600); err != nil {
+	env, err := w.Shell(url, commit, "orders")
+	if err != nil {
 		return err
 	}
-	fmt.Printf(`ready: in another shell, read the variables, and copy the commands of tekton/README.md, "Run":
-  . %s
-Ctrl-C stops it all.
+	stop := make(chan os.Signal, 1) // until here, a signal ends this at once
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	fmt.Printf(`ready: in another shell of this user's, read the variables, and copy the commands with
+which part "Run" of tekton/README.md begins:
+  . '%s'
+Ctrl-C ends this.
 `, env)
-	<-ctx.Done()
+	<-stop
 	return nil
 }

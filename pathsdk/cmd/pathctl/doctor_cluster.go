@@ -203,7 +203,7 @@ func (d clusterDoctor) admission(ctx context.Context) check {
 		}
 	}
 	var missing []string
-	for _, name := range []string{"paths-build-runs", "paths-signing-runs", "paths-signing-claims", "paths-controller-taskruns", "paths-controller-runs"} {
+	for _, name := range []string{"paths-build-runs", "paths-signing-runs", "paths-signing-claims", "paths-controller-taskruns", "paths-controller-runs", "paths-controller-claims"} {
 		there := slices.ContainsFunc(policies.Items, func(p binding) bool {
 			return p.Metadata.Name == name && p.Spec.FailurePolicy != "Ignore" && len(p.Spec.Validations) > 0
 		})

@@ -33,7 +33,7 @@ func wellCluster(t *testing.T) map[string]any {
 		return m{"metadata": m{"name": name, "labels": m{"pavedpaths.dev/zone": zone, "pod-security.kubernetes.io/enforce": "restricted"}}}
 	}
 	var policies, bindings []any
-	for _, name := range []string{"paths-build-runs", "paths-signing-runs", "paths-signing-claims", "paths-controller-taskruns", "paths-controller-runs"} {
+	for _, name := range []string{"paths-build-runs", "paths-signing-runs", "paths-signing-claims", "paths-controller-taskruns", "paths-controller-runs", "paths-controller-claims"} {
 		policies = append(policies, m{"metadata": m{"name": name}, "spec": m{"validations": []any{m{"expression": "true"}}}})
 		bindings = append(bindings, m{"metadata": m{"name": name}, "spec": m{"policyName": name, "validationActions": []any{"Deny"}}})
 	}

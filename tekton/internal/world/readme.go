@@ -2,8 +2,10 @@ package world
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -50,9 +52,12 @@ func PipelineRun(source string, variables map[string]string) (string, error) {
 		return "", err
 	}
 	_, text, _ = strings.Cut(text, "<<EOF\n")
-	text, _, _ = strings.Cut(text, "\nEOF\n")
+	text, _, ok := strings.Cut(text, "\nEOF\n")
+	if !ok {
+		return "", fmt.Errorf("README.md of %s: the run has no end", source)
+	}
 	var unknown []string
-	text = os.Expand(text, func(name string) string {
+	text = os.Expand(text+"\n", func(name string) string {
 		v, ok := variables[name]
 		if !ok {
 			unknown = append(unknown, name)
@@ -73,11 +78,18 @@ func (w *World) Variables(url, commit, service string) map[string]string {
 	}
 }
 
-// Shell is what else a shell needs for Commands: kubectl as somebody of the tenant, and
-// pathctl as a verifier.
-func (w *World) Shell() map[string]string {
-	return map[string]string{
+// Shell writes a file that a shell reads before Commands, and returns its name: Variables,
+// kubectl as somebody of the tenant, and pathctl as a verifier.
+func (w *World) Shell(url, commit, service string) (string, error) {
+	variables := w.Variables(url, commit, service)
+	maps.Copy(variables, map[string]string{
 		"KUBECONFIG": w.Kubeconfig, "PATHS_HOME": w.Home, "PATHS_CONNECT": Local + "=" + w.RegistryHost,
 		"PATH": filepath.Dir(w.env["PATHS_TOOL"]) + ":" + filepath.Dir(w.env["PATHS_KUBECTL"]) + ":" + os.Getenv("PATH"),
+	})
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		fmt.Fprintf(&text, "export %s='%s'\n", name, strings.ReplaceAll(variables[name], "'", `'\''`))
 	}
+	file := filepath.Join(w.Dir, "env")
+	return file, os.WriteFile(file, []byte(text.String()), 0o600)
 }

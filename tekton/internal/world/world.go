@@ -147,10 +147,16 @@ func (w *World) tenant() error {
 		return fmt.Errorf("%s: %w", w.env["PATHS_KUBECONFIG"], err)
 	}
 	users, _ := config["users"].([]any)
+	if len(users) == 0 {
+		return fmt.Errorf("%s has no users", w.env["PATHS_KUBECONFIG"])
+	}
 	for _, u := range users {
-		if u, ok := u.(map[string]any)["user"].(map[string]any); ok {
-			u["as"], u["as-groups"] = Somebody, []string{Group, "system:authenticated"}
+		named, _ := u.(map[string]any)
+		user, ok := named["user"].(map[string]any)
+		if !ok {
+			return fmt.Errorf("%s: a user is not what it should be", w.env["PATHS_KUBECONFIG"])
 		}
+		user["as"], user["as-groups"] = Somebody, []string{Group, "system:authenticated"}
 	}
 	if raw, err = yaml.Marshal(config); err != nil {
 		return err
@@ -174,15 +180,16 @@ func (w *World) allow(namespace string, ports ...string) error {
 
 // trust is what the platform team says: who may build, who signs, and where.
 func (w *World) trust() error {
-	read := func(name string) string {
+	written := map[string]string{}
+	for _, name := range []string{"ports.json", "trusted_root.json", "signing_config.json"} {
 		raw, err := os.ReadFile(filepath.Join(w.env["PATHS_SIGSTORE"], name))
 		if err != nil {
-			return "" // which is refused where it is used
+			return fmt.Errorf("what the Sigstore wrote: %w", err)
 		}
-		return string(raw)
+		written[name] = string(raw)
 	}
 	var ports map[string]int
-	if err := json.Unmarshal([]byte(read("ports.json")), &ports); err != nil {
+	if err := json.Unmarshal([]byte(written["ports.json"]), &ports); err != nil {
 		return fmt.Errorf("%s/ports.json: %w", w.env["PATHS_SIGSTORE"], err)
 	}
 	reached := []string{port(w.Registry)}
@@ -206,14 +213,11 @@ func (w *World) trust() error {
 		"trust.yaml": "apiVersion: pavedpaths.dev/v1\nkind: TrustRoot\nsigners:\n" +
 			signer("attester", "attester", "observed", 3, fmt.Sprintf(", runIssuers: [%q]", issuer)) +
 			signer("verifier", "verifier", "derived", 0, "") + signer("promoter", "verifier", "derived", 0, ""),
-		"trusted_root.json":   read("trusted_root.json"),
-		"signing_config.json": strings.ReplaceAll(read("signing_config.json"), "127.0.0.1", w.Node),
+		"trusted_root.json":   written["trusted_root.json"],
+		"signing_config.json": strings.ReplaceAll(written["signing_config.json"], "127.0.0.1", w.Node),
 	}
 	create := []string{"-n", "paths-signing", "create", "configmap", "trust", "--dry-run=client", "-o", "yaml"}
 	for name, text := range files {
-		if text == "" {
-			return fmt.Errorf("%s has no %s\n  fix: make sigstore", w.env["PATHS_SIGSTORE"], name)
-		}
 		file := filepath.Join(w.Dir, "trust", name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return err
