@@ -24,7 +24,7 @@ func runRules() []rule {
 		{`!has(object.spec.pipelineSpec)`, "leave out pipelineSpec: only Pipelines of trusted bundles run here"},
 		{`has(object.spec.taskRunTemplate) && has(object.spec.taskRunTemplate.serviceAccountName) && object.spec.taskRunTemplate.serviceAccountName == '` + ProducerAccount + `'`,
 			"set taskRunTemplate.serviceAccountName to " + ProducerAccount},
-		{`!has(object.spec.taskRunTemplate) || ` + platformTemplate("object.spec.taskRunTemplate"), "leave out taskRunTemplate.podTemplate"},
+		{`!has(object.spec.taskRunTemplate) || ` + platformTemplate("object.spec.taskRunTemplate", ""), "leave out taskRunTemplate.podTemplate"},
 		{`!has(object.spec.taskRunSpecs) || object.spec.taskRunSpecs.size() == 0`, "leave out taskRunSpecs"},
 		{`!has(object.spec.workspaces) || object.spec.workspaces.size() == 0`, "leave out workspaces: another run could have them"},
 		{`!has(object.spec.managedBy) || object.spec.managedBy == ''`, "leave out managedBy: runs are Tekton's"},
@@ -44,7 +44,7 @@ func signerRules() []rule {
 			"only the Tasks attest, verify and promote of this namespace run here"},
 		{`has(object.spec.taskRef) && has(object.spec.taskRef.name) && object.spec.taskRef.name in ` + accounts + ` && has(object.spec.serviceAccountName) && object.spec.serviceAccountName == ` + accounts + `[object.spec.taskRef.name]`,
 			"each Task runs as its own ServiceAccount"},
-		{platformTemplate("object.spec"), "leave out podTemplate"},
+		{platformTemplate("object.spec", SigningPriority), "leave out podTemplate, but for priorityClassName: " + SigningPriority},
 		{`!has(object.spec.debug)`, "leave out debug"},
 		{`(!has(object.spec.stepSpecs) || object.spec.stepSpecs.size() == 0) && (!has(object.spec.sidecarSpecs) || object.spec.sidecarSpecs.size() == 0) && (!has(object.spec.workspaces) || object.spec.workspaces.size() == 0)`,
 			"leave out stepSpecs, sidecarSpecs and workspaces"},
@@ -53,9 +53,14 @@ func signerRules() []rule {
 }
 
 // platformTemplate lets in the pod template that Tekton has put there before rules are
-// asked, where the platform has a default one: a RuntimeClass, and nothing else.
-func platformTemplate(of string) string {
-	return fmt.Sprintf("(!has(%[1]s.podTemplate) || %[1]s.podTemplate.all(k, k == 'runtimeClassName' && has(params.data) && '%[2]s' in params.data && %[1]s.podTemplate[k] == params.data['%[2]s']))", of, TrustRuntimeClass)
+// asked, where the platform has a default one: a RuntimeClass, and nothing else but a
+// PriorityClass of this name, unless that is empty.
+func platformTemplate(of, priority string) string {
+	fields := fmt.Sprintf("k == 'runtimeClassName' && has(params.data) && '%[2]s' in params.data && %[1]s.podTemplate[k] == params.data['%[2]s']", of, TrustRuntimeClass)
+	if priority != "" {
+		fields += fmt.Sprintf(" || k == 'priorityClassName' && %s.podTemplate[k] == '%s'", of, priority)
+	}
+	return fmt.Sprintf("(!has(%[1]s.podTemplate) || %[1]s.podTemplate.all(k, %[2]s))", of, fields)
 }
 
 // claimRules hold for ConfigMaps of the signing namespace: the attester writes down what

@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	rbac "k8s.io/api/rbac/v1"
+	scheduling "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -62,6 +63,12 @@ func signingObjects() []any {
 	ns := SigningNamespace
 	return []any{
 		namespace(ns, "signing"),
+		// Signers wait for a node as builds do, but before them: what is built is signed
+		// soon, and not once all that waits is built. None is stopped for them.
+		&scheduling.PriorityClass{
+			TypeMeta: kind(scheduling.GroupName, "v1", "PriorityClass"), ObjectMeta: named("", SigningPriority),
+			Value: 1_000_000, PreemptionPolicy: new(corev1.PreemptNever), Description: "Signers of Paved Paths: before builds, and instead of none.",
+		},
 		account(ns, AttesterAccount), account(ns, VerifierAccount), account(ns, PromoterAccount),
 		// What it is about to publish, written down so that only one attempt does; which
 		// names it may use is a policy's to say.

@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	rbac "k8s.io/api/rbac/v1"
+	scheduling "k8s.io/api/scheduling/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -42,6 +43,7 @@ func committed(t *testing.T) map[string][]any {
 				"rbac.authorization.k8s.io/v1/ClusterRole": &rbac.ClusterRole{}, "rbac.authorization.k8s.io/v1/ClusterRoleBinding": &rbac.ClusterRoleBinding{},
 				"networking.k8s.io/v1/NetworkPolicy":                               &networking.NetworkPolicy{},
 				"apps/v1/Deployment":                                               &apps.Deployment{},
+				"scheduling.k8s.io/v1/PriorityClass":                               &scheduling.PriorityClass{},
 				"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy":        &admissionregistration.ValidatingAdmissionPolicy{},
 				"admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyBinding": &admissionregistration.ValidatingAdmissionPolicyBinding{},
 			}
@@ -228,6 +230,7 @@ func TestAdmission(t *testing.T) {
 		"run, another RuntimeClass":       {policy: "paths-build-runs", old: "taskRunTemplate: {", new: "taskRunTemplate: {podTemplate: {runtimeClassName: runc}, ", want: "podTemplate"},
 		"run, its own RuntimeClass":       {policy: "paths-build-runs", old: "taskRunTemplate: {", new: "taskRunTemplate: {podTemplate: {runtimeClassName: sandbox}, ", trust: map[string]any{"pipelines": bundleRef}, want: "podTemplate"},
 		"run, RuntimeClass and more":      {policy: "paths-build-runs", old: "taskRunTemplate: {", new: "taskRunTemplate: {podTemplate: {runtimeClassName: sandbox, hostNetwork: true}, ", want: "podTemplate"},
+		"run, a signer's priority":        {policy: "paths-build-runs", old: "taskRunTemplate: {", new: "taskRunTemplate: {podTemplate: {priorityClassName: paths-signing}, ", want: "podTemplate"},
 		"run, host network":               {policy: "paths-build-runs", old: "taskRunTemplate: {", new: "taskRunTemplate: {podTemplate: {hostNetwork: true}, ", want: "podTemplate"},
 		"run, nothing trusted":            {policy: "paths-build-runs", trust: map[string]any{}, want: "none of those"},
 		"run, empty list":                 {policy: "paths-build-runs", trust: map[string]any{"pipelines": ""}, want: "none of those"},
@@ -265,6 +268,8 @@ func TestAdmission(t *testing.T) {
 		"signer, of a custom kind":  {policy: "paths-signing-runs", old: "kind: Task,", new: "kind: Mine,", want: "only the Tasks"},
 		"signer, pod template":      {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  podTemplate: {hostNetwork: true}\n", want: "podTemplate"},
 		"signer, RuntimeClass":      {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  podTemplate: {runtimeClassName: sandbox}\n"},
+		"signer, priority":          {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  podTemplate: {priorityClassName: paths-signing, runtimeClassName: sandbox}\n"},
+		"signer, another priority":  {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  podTemplate: {priorityClassName: system-node-critical}\n", want: "podTemplate"},
 		"signer, debug":             {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  debug: {breakpoints: {onFailure: enabled}}\n", want: "debug"},
 		"signer, a step's override": {policy: "paths-signing-runs", old: "spec:\n", new: "spec:\n  stepSpecs: [{name: attest}]\n", want: "stepSpecs"},
 

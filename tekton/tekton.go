@@ -8,6 +8,8 @@ import "github.com/pavedpaths/paths/pathsdk/provenance"
 const (
 	// SigningNamespace is where evidence is signed; no build ever runs there.
 	SigningNamespace = "paths-signing"
+	// SigningPriority is the PriorityClass of signers.
+	SigningPriority = "paths-signing"
 	// SystemNamespace is the controller's.
 	SystemNamespace = "paths-system"
 	// BuildPrefix begins the name of each tenant's build namespace.

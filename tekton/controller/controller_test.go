@@ -72,6 +72,7 @@ func TestShip(t *testing.T) {
 	u := a.task("sign-" + testUID + "-0")
 	wantSpec := map[string]any{
 		"serviceAccountName": "attester", "timeout": "30m0s", "taskRef": map[string]any{"kind": "Task", "name": "attest"},
+		"podTemplate": map[string]any{"priorityClassName": "paths-signing"},
 		"params": []any{
 			param("run-namespace", ns), param("run-name", "r"), param("run-uid", testUID),
 			param("destination", "registry.example:5000/evidence/a/orders:v1"),

@@ -12,6 +12,7 @@ import (
 // that package brings all of Tekton's types and this binary needs none.
 const (
 	SigningNamespace = "paths-signing"
+	signingPriority  = "paths-signing"
 	SystemNamespace  = "paths-system"
 	BuildPrefix      = "paths-build-"
 	ZoneLabel        = "pavedpaths.dev/zone"

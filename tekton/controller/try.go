@@ -147,6 +147,7 @@ func (c *Config) taskRun(s stage, r run, number int, image string) *unstructured
 			"serviceAccountName": s.account,
 			"timeout":            c.Timeout.String(),
 			"taskRef":            map[string]any{"kind": "Task", "name": s.task},
+			"podTemplate":        map[string]any{"priorityClassName": signingPriority},
 			"params":             params,
 		},
 	}}

@@ -22,12 +22,13 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	for ours, theirs := range map[string]string{
-		SigningNamespace: tekton.SigningNamespace, SystemNamespace: tekton.SystemNamespace, BuildPrefix: tekton.BuildPrefix,
-		ZoneLabel: tekton.ZoneLabel, Finalizer: tekton.Finalizer, SignedAnnotation: tekton.SignedAnnotation,
-		attesterAccount: tekton.AttesterAccount, verifierAccount: tekton.VerifierAccount,
-		refusalResult: tekton.ResultRefusal, imageResult: tekton.ResultSigned,
+	for _, pair := range [][2]string{
+		{SigningNamespace, tekton.SigningNamespace}, {signingPriority, tekton.SigningPriority}, {SystemNamespace, tekton.SystemNamespace},
+		{BuildPrefix, tekton.BuildPrefix}, {ZoneLabel, tekton.ZoneLabel}, {Finalizer, tekton.Finalizer}, {SignedAnnotation, tekton.SignedAnnotation},
+		{attesterAccount, tekton.AttesterAccount}, {verifierAccount, tekton.VerifierAccount},
+		{refusalResult, tekton.ResultRefusal}, {imageResult, tekton.ResultSigned},
 	} {
+		ours, theirs := pair[0], pair[1]
 		if ours != theirs {
 			t.Errorf("%q is %q in package tekton", ours, theirs)
 		}
