@@ -25,7 +25,7 @@ if [ ! -x "$out/vault" ]; then
 	sed -i 's/\(ActivationFunc func(context.Context, \*logical.Request\), string)/\1)/' "$new/sdk/framework/backend.go"
 	sed -i 's/) RestorePolicy(/) restorePolicy(/' "$new/sdk/helper/keysutil/lock_manager.go"
 	cp restore.go.txt "$new/sdk/helper/keysutil/restore.go"
-	# A Vault in memory has nobody to look for: clouds are half of what would be compiled.
+	# A Vault in memory has nobody to look for: clouds are half of what is compiled for it alone.
 	sed -i '/mdns/!{/go-discover\/provider\//d;/\.Provider{},$/d}' "$new/discover/discover.go"
 	cp go.mod go.sum "$new/"
 	go mod edit -replace="$sdk=$new/sdk" -replace="$discover=$new/discover" "$new/go.mod"

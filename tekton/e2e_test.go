@@ -37,7 +37,7 @@ func TestTektonShips(t *testing.T) {
 		t.Fatal(err)
 	}
 	// In a shell that knows nothing but what that file says.
-	sh := exec.Command("sh", "-eu", "-c", ". "+file+"\nrun=none digest=none\ntrap 'echo run=${run#*/} digest=$digest' EXIT\n"+commands)
+	sh := exec.Command("sh", "-eu", "-c", ". '"+file+"'\nrun=none digest=none\ntrap 'echo run=${run#*/} digest=$digest' EXIT\n"+commands)
 	sh.Env = []string{"HOME=" + t.TempDir()}
 	shell := ended(t, sh)
 	text := shell.stdout

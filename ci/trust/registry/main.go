@@ -1,6 +1,6 @@
 // Registry is the CNCF's registry, Distribution, with one driver of storage, for files, and
-// none of its ways to authenticate: those of clouds, which no test uses, take longer to
-// compile than all the rest.
+// none of its ways to authenticate. No test uses those of clouds, which are most of what
+// would be compiled for it alone.
 package main
 
 import (

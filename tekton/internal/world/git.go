@@ -22,7 +22,7 @@ func (w *World) serveGit() error {
 		_ = http.Serve(l, &cgi.Handler{Path: "/usr/lib/git-core/git-http-backend", Env: []string{"GIT_PROJECT_ROOT=" + w.Repos, "GIT_HTTP_EXPORT_ALL=1"}, Stderr: io.Discard})
 	}()
 	w.Git = "http://" + w.Node + ":" + port(l.Addr().String())
-	return w.Offer(port(w.Git))
+	return w.offer(port(w.Git))
 }
 
 // Repo makes a repository of one commit, and returns its URL and the commit.

@@ -143,26 +143,26 @@ func (w *World) Push(base v1.Image, l *Layer, repo, command string, env ...strin
 	return w.Registry + "/" + repo + "@" + d.String(), remote.Write(to.Digest(d.String()), img)
 }
 
-// images are those that the Pipeline's steps run in: pathctl alone, and with Go and git.
-func (w *World) images(more func(*Layer)) error {
+// images pushes those that the Pipeline's steps run in: pathctl alone, which it returns, and
+// with Go and git.
+func (w *World) images(more func(*Layer)) (tool string, err error) {
 	l := NewLayer()
 	l.File("/usr/local/bin/pathctl", w.env["PATHS_TOOL"])
 	l.File(Certificates, Certificates)
-	var err error
-	if w.Tool, err = w.Push(nil, l, "paths/pathctl", "", "PATH=/usr/local/bin"); err != nil {
-		return err
+	if tool, err = w.Push(nil, l, "paths/pathctl", "", "PATH=/usr/local/bin"); err != nil {
+		return "", err
 	}
 	shell, err := name.ParseReference(strings.Replace(w.env["PATHS_CLUSTER_SHELL"], w.Registry, w.RegistryHost, 1))
 	if err != nil {
-		return err
+		return "", err
 	}
 	base, err := remote.Image(shell)
 	if err != nil {
-		return err
+		return "", err
 	}
 	goroot, err := output(exec.Command("go", "env", "GOROOT"))
 	if err != nil {
-		return err
+		return "", err
 	}
 	l = NewLayer()
 	l.File("/usr/local/bin/pathctl", w.env["PATHS_TOOL"])
@@ -176,7 +176,7 @@ func (w *World) images(more func(*Layer)) error {
 	w.Go, err = w.Push(base, l, "paths/pathctl-go", "",
 		"PATH=/usr/local/go/bin:/usr/local/bin:/usr/bin:/bin", "GIT_EXEC_PATH=/usr/lib/git-core",
 		"GOTOOLCHAIN=local", "GOPROXY="+w.env["PATHS_CLUSTER_GOPROXY"], "CGO_ENABLED=0")
-	return err
+	return tool, err
 }
 
 // pushDatabase pushes a packed vulnerability database, in the form that Trivy downloads.

@@ -37,7 +37,7 @@ type World struct {
 	Node                   string // where pods reach what they are offered
 	Fulcio                 string // its port there
 	Bundle                 string // REPOSITORY@DIGEST of our Pipeline
-	Tool, Go               string // images with pathctl, and with Go and git beside it
+	Go                     string // image with pathctl, Go and git
 	Git                    string // URL of the repositories' folder, for pods
 	Repos                  string
 	Home                   string // of a verifier on this machine, without an identity
@@ -78,14 +78,15 @@ func New(source, dir string, more func(*Layer)) (*World, error) {
 	if err := w.tenant(); err != nil {
 		return nil, err
 	}
-	if err := w.images(more); err != nil {
+	tool, err := w.images(more)
+	if err != nil {
 		return nil, err
 	}
 	if err := w.serveGit(); err != nil {
 		return nil, err
 	}
 	// The bundle is pushed by this machine's name of the registry, and named by the pods'.
-	bundle, err := w.Generate(w.Tool, filepath.Join(dir, "tekton"), "paths/tekton", "--vuln-db", Local+"/paths/trivy-db:2")
+	bundle, err := w.Generate(tool, filepath.Join(dir, "tekton"), "paths/tekton", "--vuln-db", Local+"/paths/trivy-db:2")
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +121,8 @@ func (w *World) Kubectl(stdin string, args ...string) (string, error) {
 	return output(cmd)
 }
 
-// Offer lets pods reach a port of this machine's loopback.
-func (w *World) Offer(port string) error {
+// offer lets pods reach a port of this machine's loopback.
+func (w *World) offer(port string) error {
 	_, err := output(exec.Command(w.env["PATHS_CLUSTER_TOOL"], "offer", port+":"+port))
 	return err
 }
@@ -194,7 +195,7 @@ func (w *World) trust() error {
 	}
 	reached := []string{port(w.Registry)}
 	for _, service := range []string{"fulcio", "rekor", "tsa"} {
-		if err := w.Offer(fmt.Sprint(ports[service])); err != nil {
+		if err := w.offer(fmt.Sprint(ports[service])); err != nil {
 			return err
 		}
 		reached = append(reached, fmt.Sprint(ports[service]))
