@@ -15,6 +15,8 @@ traces() {
 	find /var/lib/cni 2>/dev/null || :
 	for save in iptables-nft-save iptables-legacy-save; do $save 2>/dev/null | grep '^-A' || :; done
 }
+# What an engine of ours that was killed left is not to be found missing afterwards.
+[ -z "$ours" ] || scripts/engine.sh down
 before=$(traces)
 # An engine of another version is refused: ours, told to say another one of itself,
 # and given under another name, since our own is not asked.

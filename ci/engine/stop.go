@@ -35,6 +35,10 @@ func down(c config) error {
 		if err := os.Remove(r); err != nil {
 			return err
 		}
+		// An engine that was killed leaves the loopback device's, too, which is known by
+		// the container alone.
+		id := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(r), c.Network+"-"), "-eth1")
+		_ = os.Remove("/var/lib/cni/results/cni-loopback-" + id + "-lo") // if it is there
 	}
 	for _, empty := range []string{"/var/lib/cni/results", "/var/lib/cni/networks", "/var/lib/cni"} {
 		_ = os.Remove(empty) // if it is

@@ -18,8 +18,8 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
-// runProcess runs a command line as a process, and kills it when a test of ten
-// minutes would be a hang.
+// runProcess runs a command line as a process, and kills it when it takes so long
+// that it must be a hang.
 func runProcess(t testing.TB, home string, args ...string) result {
 	t.Helper()
 	return waitFor(t, pathctlProcess(t, home, args...))
@@ -32,7 +32,7 @@ func waitFor(t testing.TB, cmd *exec.Cmd) result {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	limit := time.AfterFunc(10*time.Minute, func() { _ = cmd.Process.Kill() })
+	limit := time.AfterFunc(20*time.Minute, func() { _ = cmd.Process.Kill() })
 	defer limit.Stop()
 	_ = cmd.Wait() // the exit code says it
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
