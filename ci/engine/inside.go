@@ -86,6 +86,13 @@ func inside(dir string) error {
 		return err
 	}
 	env := append(os.Environ(), "DAGGER_GO_SDK_MANIFEST_DIGEST="+string(sdk))
+	// What it keeps of every call is small objects, hundreds of megabytes of them: at Go's
+	// usual setting it collects garbage for most of the time that it computes at all.
+	for name, value := range map[string]string{"GOGC": "400", "GOMEMLIMIT": "3GiB"} {
+		if os.Getenv(name) == "" {
+			env = append(env, name+"="+value)
+		}
+	}
 	return syscall.Exec("/usr/bin/tini", []string{"tini", "--", c.lib("engine"),
 		"--config", "/etc/dagger/engine.toml", "--root", c.path("state"), "--addr", c.socket(),
 		"--network-name", c.Network, "--network-cidr", c.CIDR,
