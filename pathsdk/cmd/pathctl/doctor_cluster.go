@@ -146,11 +146,13 @@ func (d clusterDoctor) namespaces(ctx context.Context) check {
 		return unread("namespaces", err, fix)
 	}
 	zones, wrong := map[string]string{}, []string{}
-	switch err := d.read(ctx, &struct{}{}, "namespace", "paths-system"); {
-	case errors.Is(err, errNotThere):
-		wrong = append(wrong, "paths-system is not there")
-	case err != nil:
-		return unread("namespaces", err, fix)
+	for _, needed := range [][]string{{"namespace", "paths-system"}, {"priorityclass", "paths-signing"}} {
+		switch err := d.read(ctx, &struct{}{}, needed...); {
+		case errors.Is(err, errNotThere):
+			wrong = append(wrong, strings.Join(needed, " ")+" is not there")
+		case err != nil:
+			return unread("namespaces", err, fix)
+		}
 	}
 	for _, n := range list.Items {
 		name, labels := n.Metadata.Name, n.Metadata.Labels
