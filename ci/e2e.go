@@ -10,14 +10,12 @@ import (
 	"dagger/paths/internal/dagger"
 )
 
-// The example goes the whole way by the microservice module, with a pathctl built
-// from this source; what was shipped verifies, and one changed byte does not.
+// The example goes the whole way by the microservice module; what was shipped
+// verifies, and one changed byte does not.
 //
 // +check
 func (p *Paths) EndToEnd(ctx context.Context) error {
-	tool := p.golang().
-		WithExec([]string{"go", "build", "-ldflags=-s -w", "-o", "/pathctl", "./pathsdk/cmd/pathctl"}).
-		File("/pathctl")
+	tool := p.pathctl()
 	keys := p.golang().
 		WithMountedFile("/pathctl", tool).
 		WithExec([]string{"/pathctl", "--home", "/keys", "key", "init"})

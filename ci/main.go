@@ -21,6 +21,8 @@ type Paths struct {
 	Source *dagger.Directory
 	// +private
 	GoImage string
+	// +private
+	Tool *dagger.File
 }
 
 func New(
@@ -31,11 +33,14 @@ func New(
 	// image with Go, git and a shell, by digest
 	// +optional
 	goImage string,
+	// pathctl; by default one is built from this source
+	// +optional
+	tool *dagger.File,
 ) *Paths {
 	if goImage == "" {
 		goImage = defaultGoImage
 	}
-	return &Paths{Source: source, GoImage: goImage}
+	return &Paths{Source: source, GoImage: goImage, Tool: tool}
 }
 
 // golang is the repository in a container with Go, with the flags of the Makefile.
@@ -48,6 +53,22 @@ func (p *Paths) golang() *dagger.Container {
 		WithEnvVariable("GOFLAGS", "-trimpath -buildvcs=false").
 		WithMountedDirectory("/src", p.Source).
 		WithWorkdir("/src")
+}
+
+// pathctl is the tool that was given, or one of this source.
+func (p *Paths) pathctl() *dagger.File {
+	if p.Tool != nil {
+		return p.Tool
+	}
+	return p.compiled().
+		WithExec([]string{"go", "build", "-ldflags=-s -w", "-o", "/pathctl", "./pathsdk/cmd/pathctl"}).
+		File("/pathctl")
+}
+
+// compiled is golang with everything compiled in its cache: checks begin at once, and
+// each of them would compile it.
+func (p *Paths) compiled() *dagger.Container {
+	return p.golang().WithExec([]string{"go", "build", "./..."})
 }
 
 // The form of all Go code, and go vet.
@@ -64,7 +85,7 @@ func (p *Paths) Test(ctx context.Context) error {
 }
 
 func (p *Paths) script(ctx context.Context, name string, opts ...dagger.ContainerWithExecOpts) error {
-	_, err := p.golang().WithExec([]string{"sh", name}, opts...).Sync(ctx)
+	_, err := p.compiled().WithExec([]string{"sh", name}, opts...).Sync(ctx)
 	return err
 }
 
@@ -72,7 +93,10 @@ func (p *Paths) script(ctx context.Context, name string, opts ...dagger.Containe
 //
 // +check
 func (p *Paths) Gen(ctx context.Context) error {
-	_, err := p.golang().WithExec([]string{"go", "run", "./pathsdk/cmd/pathctl", "gen", "--check", "."}).Sync(ctx)
+	_, err := p.golang().
+		WithMountedFile("/pathctl", p.pathctl()).
+		WithExec([]string{"/pathctl", "gen", "--check", "."}).
+		Sync(ctx)
 	return err
 }
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs the end-to-end tests of the Dagger modules on a real engine, then the checks
 # of the repository's own module, and takes down an engine that it started. E2E
-# chooses tests by a regular expression; with it, the checks are left out.
+# chooses tests by a regular expression; with it, the checks are left out. CHECKS
+# names those to run, where others are run elsewhere.
 set -eu
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
@@ -60,9 +61,10 @@ trap 'exit 130' INT TERM
 go test -vet=off -tags e2e -timeout 60m -count=1 ${TESTFLAGS:-} -run "${E2E:-^TestDagger}" -v ./pathsdk/cmd/pathctl/
 [ -z "${E2E:-}" ] || exit 0
 # The image with Go comes from the engine's registry here; in the wider world the
-# default does.
+# default does. The tool is the one that the tests above had.
 made=
-[ -e .env ] || { made=yes; printf 'PATHS_GOIMAGE=%s\n' "$PATHS_GO_IMAGE" >.env; }
+[ -e .env ] || { made=yes; printf 'PATHS_GOIMAGE=%s\nPATHS_TOOL=bin/pathctl\n' "$PATHS_GO_IMAGE" >.env; }
 code=0
-dagger check || code=$?
+# shellcheck disable=SC2086 # each word is a check
+dagger check ${CHECKS:-} || code=$?
 exit $code
