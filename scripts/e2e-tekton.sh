@@ -8,4 +8,4 @@ cd "$(dirname "$0")/.."
 CHAINS=yes
 ENGINE=yes # for the same service by dagger call, in TestTektonShips
 . scripts/tekton.sh
-go test -vet=off -tags e2e -timeout 60m -count=1 -parallel 10 -run "${E2E:-^TestTekton}" -v ./tekton/ ${TESTFLAGS:-}
+go test -vet=off -tags e2e -timeout 60m -count=1 -parallel 8 -run "${E2E:-^TestTekton}" -v ./tekton/ ${TESTFLAGS:-}
