@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// TestTektonSteps runs the README's TaskRun of steps of the catalog, in a namespace that is
-// nobody's zone and enforces the profile restricted.
+// TestTektonSteps runs what the README shows of the catalog's steps in Tasks and Pipelines of
+// one's own, in a namespace that is nobody's zone and enforces the profile restricted: a TaskRun
+// of StepActions, and a PipelineRun of Tasks. Both make the same image of the same commit.
 func TestTektonSteps(t *testing.T) {
 	w := cluster(t)
 	namespace := fmt.Sprintf("team-%d", time.Now().Unix()) // the last one may still be going
@@ -22,28 +23,55 @@ func TestTektonSteps(t *testing.T) {
 	if err != nil || len(actions) == 0 {
 		t.Fatalf("StepActions: %v %v", actions, err)
 	}
-	w.kubectl(t, "", "-n", namespace, "apply", "-f", strings.Join(actions, ","))
+	tasks := []string{filepath.Join(w.Dir, "tekton", "task", "fetch"), filepath.Join(w.Dir, "tekton", "task", "build")}
+	w.kubectl(t, "", "-n", namespace, "apply", "-f", strings.Join(append(actions, tasks...), ","))
 
 	url, _ := w.repo(t, "steps", hello)
-	text := example(t, "## Steps in Tasks of your own", [][2]string{
-		{"registry.example.com/paths/pathctl-go@sha256:…", w.Go},
-		{"https://git.example.com/acme/orders.git", url},
+	images := [2]string{}
+	t.Run("runs", func(t *testing.T) {
+		t.Run("StepActions", func(t *testing.T) {
+			t.Parallel()
+			text := example(t, "## Steps in Tasks of your own", [][2]string{
+				{"registry.example.com/paths/pathctl-go@sha256:…", w.Go},
+				{"https://git.example.com/acme/orders.git", url},
+			})
+			images[0] = w.image(t, namespace, "taskrun", text)
+		})
+		t.Run("Tasks", func(t *testing.T) {
+			t.Parallel()
+			text := example(t, "## Steps as Tasks", [][2]string{
+				{"registry.example.com/paths/pathctl-go@sha256:…", w.Go},
+				{"https://git.example.com/acme/orders.git", url},
+				{"registry.example.com/staging/acme", local + "/staging/tasks"},
+				// The registry of this cluster has no certificate, as with the generator's --connect.
+				{"env: [", "env: [{name: PATHS_CONNECT, value: '" + local + "=" + w.Registry + "'}, "},
+			})
+			images[1] = w.image(t, namespace, "pipelinerun", text)
+		})
 	})
+	if images[0] != images[1] {
+		t.Errorf("StepActions made %s, Tasks made %s", images[0], images[1])
+	}
+}
+
+// image starts a run, waits for its end, and returns its result image.
+func (w *world) image(t *testing.T, namespace, kind, text string) string {
+	t.Helper()
 	run := w.kubectl(t, text, "-n", namespace, "create", "-o", "jsonpath={.metadata.name}", "-f", "-")
-	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(time.Second) {
+	for end := time.Now().Add(8 * time.Minute); ; time.Sleep(time.Second) {
 		var r pipelineRun
-		w.get(t, &r, "-n", namespace, "taskrun", run)
+		w.get(t, &r, "-n", namespace, kind, run)
 		if len(r.Status.Conditions) > 0 && r.Status.Conditions[0].Status != "Unknown" {
-			log, _ := w.Kubectl("", "-n", namespace, "logs", run+"-pod", "--all-containers", "--prefix", "--tail=20")
+			log, _ := w.Kubectl("", "-n", namespace, "logs", "-l", "tekton.dev/"+map[string]string{"taskrun": "taskRun", "pipelinerun": "pipelineRun"}[kind]+"="+run, "--all-containers", "--prefix", "--tail=20", "--max-log-requests=99")
 			if r.Status.Conditions[0].Status != "True" {
 				t.Fatalf("%+v\n%s", r.Status.Conditions, log)
 			}
 			// The step prints its output, and the image's digest with it.
 			image := r.result("image")
-			if !strings.HasPrefix(image, "sha256:") || !regexp.MustCompile(`step-build\] digest +`+image).MatchString(log) {
+			if !strings.HasPrefix(image, "sha256:") || !regexp.MustCompile(`/step-(build|run)\] digest +`+image).MatchString(log) {
 				t.Errorf("the result is %q:\n%s", image, log)
 			}
-			return
+			return image
 		}
 		if time.Now().After(end) {
 			t.Fatalf("it does not end: %+v", r)

@@ -120,6 +120,90 @@ func TestReadmeSteps(t *testing.T) {
 	}
 }
 
+// TestReadmeTasks: the PipelineRun of Tasks to copy is valid, gives each Task what it needs and
+// knows, and reads results that there are.
+func TestReadmeTasks(t *testing.T) {
+	text, err := world.Example(".", "## Steps as Tasks", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := &pipeline.PipelineRun{}
+	if err := yaml.UnmarshalStrict([]byte(text), run); err != nil {
+		t.Fatal(err)
+	}
+	run.Name = run.GenerateName + "x7k2p"
+	if err := validate(asObject{run}); err != nil {
+		t.Error(err)
+	}
+	result := regexp.MustCompile(`^\$\(tasks\.(.*)\)$`)
+	results := map[string]bool{}
+	for _, k := range run.Spec.PipelineSpec.Tasks {
+		spec := &pipeline.TaskSpec{}
+		if k.TaskSpec != nil {
+			spec = &k.TaskSpec.TaskSpec
+		} else {
+			i := slices.IndexFunc(catalog.Steps(), func(c step.Step) bool { return c.Spec().Name == k.TaskRef.Name })
+			if i < 0 {
+				t.Fatalf("there is no step %s", k.TaskRef.Name)
+			}
+			spec = &stepTask(catalog.Steps()[i].Spec(), Committed()).Spec
+		}
+		given := map[string]bool{}
+		for _, p := range k.Params {
+			given[p.Name] = true
+			if of := result.FindStringSubmatch(p.Value.StringVal); of != nil && !results[of[1]] {
+				t.Errorf("%s: %s: no Task before has %s", k.Name, p.Name, p.Value.StringVal)
+			}
+		}
+		for _, p := range spec.Params {
+			if p.Default == nil && !given[p.Name] {
+				t.Errorf("%s lacks %s", k.Name, p.Name)
+			}
+			delete(given, p.Name)
+		}
+		if len(given) > 0 {
+			t.Errorf("%s doesn't know %v", k.Name, given)
+		}
+		for _, r := range spec.Results {
+			results[k.Name+".results."+r.Name] = true
+		}
+	}
+	for _, r := range run.Spec.PipelineSpec.Results {
+		if of := result.FindStringSubmatch(r.Value.StringVal); of == nil || !results[of[1]] {
+			t.Errorf("result %s: there is no %s", r.Name, r.Value.StringVal)
+		}
+	}
+}
+
+// TestCachesAreHandedOver: what a Task takes as a cache, another one's artifact has as a folder of
+// that name.
+func TestCachesAreHandedOver(t *testing.T) {
+	made := map[string]bool{}
+	for _, s := range catalog.Steps() {
+		k := stepTask(s.Spec(), Committed())
+		run, hand := k.Spec.Steps[len(k.Spec.Steps)-2], k.Spec.Steps[len(k.Spec.Steps)-1]
+		for _, name := range s.Spec().Caches() {
+			if slices.Contains(run.Args, "--caches=/out") && slices.Contains(hand.Args, "/out/"+name) {
+				made[name] = true
+			}
+		}
+	}
+	asked := 0
+	for _, s := range catalog.Steps() {
+		for _, p := range stepTask(s.Spec(), Committed()).Spec.Params {
+			name, isPath := strings.CutSuffix(p.Name, "-path")
+			if f, ok := s.Spec().Input(name); isPath && ok && f.Keyless {
+				if asked++; p.Default == nil || !made[p.Default.StringVal] {
+					t.Errorf("Task %s: no artifact has %s where %+v says", s.Spec().Name, name, p.Default)
+				}
+			}
+		}
+	}
+	if asked < 5 {
+		t.Errorf("%d caches are asked for", asked)
+	}
+}
+
 type asObject struct{ *pipeline.PipelineRun }
 
 func (o asObject) GetName() string { return o.Name }

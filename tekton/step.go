@@ -56,12 +56,22 @@ func stepAction(s step.Spec, set Settings) *v1beta1.StepAction {
 }
 
 // stepTask is a step of the catalog as a Task by itself. Its folders and files come
-// and go as artifacts of a registry, by digest.
+// and go as artifacts of a registry, by digest. So do caches, which are where they are for
+// the steps of one pod: each is a folder of the artifact by itself, for those alone who ask
+// for it.
 func stepTask(s step.Spec, set Settings) *pipeline.Task {
+	folders := append([]string{s.Name}, s.Caches()...)
+	help := ", in a folder called " + folders[0]
+	if len(folders) > 1 {
+		help = ", in folders called " + strings.Join(folders, ", ")
+	}
 	t := task(s.Name, title(s.Name)+" (Paved Paths)", string(s.Zone), describe(s)+
-		" Folders and files come as artifacts by digest, and what the step makes leaves as one, in a folder called "+s.Name+".")
+		" Folders and files come as artifacts by digest, and what the step makes leaves as one"+help+".")
 	t.Annotations[stepVersion] = s.Version
 	args := []string{"step", s.Name, "--out=/out/" + s.Name, "--record=/out/" + s.Name + "/record.json"}
+	if len(folders) > 1 {
+		args = append(args, "--caches=/out")
+	}
 	mounts := []corev1.VolumeMount{read("in", "/in"), write("out", "/out")}
 	t.Spec.Volumes = []corev1.Volume{emptyDir("in"), emptyDir("out"), credentials("registry")}
 	for _, f := range s.Inputs {
@@ -77,13 +87,18 @@ func stepTask(s step.Spec, set Settings) *pipeline.Task {
 			t.Spec.Params = append(t.Spec.Params, param(f))
 			args = append(args, flag(f, "$(params."+f.Name+")"))
 		case f.Required:
+			// A cache is a folder of its own, by its name.
+			place, usual := "where "+f.Name+" is in its artifact: the folder of the step that made it, and its name there", []string(nil)
+			if f.Keyless {
+				place, usual = "where "+f.Name+" is in its artifact", []string{f.Name}
+			}
 			t.Spec.Params = append(t.Spec.Params,
 				text(f.Name, f.Help+"; the artifact that holds it, REPOSITORY@DIGEST"),
-				text(f.Name+"-path", "where "+f.Name+" is in its artifact, such as "+s.Name+"/"+f.Name))
+				text(f.Name+"-path", place, usual...))
 			t.Spec.Steps = append(t.Spec.Steps, run(set.Tool, pipeline.Step{
 				Name: "take-" + strings.ToLower(step.Flag(f.Name)),
 				// The end of flags: a parameter can't become one.
-				Args:         []string{"handover", "pull", "--out=/in/" + f.Name, "--", "$(params." + f.Name + ")"},
+				Args:         []string{"handover", "pull", "--only=$(params." + f.Name + "-path)", "--out=/in/" + f.Name, "--", "$(params." + f.Name + ")"},
 				VolumeMounts: []corev1.VolumeMount{write("in", "/in"), read("registry", registryFolder)},
 				Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
 			}, small(), 20*time.Minute))
@@ -103,6 +118,10 @@ func stepTask(s step.Spec, set Settings) *pipeline.Task {
 			Name: r.Name, Type: r.Type, Description: r.Description, Value: pipeline.NewStructuredValues("$(steps." + stepRun + ".results." + r.Name + ")"),
 		})
 	}
+	hand := []string{"handover", "push"}
+	for _, name := range folders {
+		hand = append(hand, "/out/"+name)
+	}
 	size := small()
 	if s.Zone == step.ZoneBuild {
 		size = large()
@@ -111,7 +130,7 @@ func stepTask(s step.Spec, set Settings) *pipeline.Task {
 		run(set.image(s.Zone), pipeline.Step{Name: stepRun, Args: args, VolumeMounts: mounts, Results: results}, size, time.Hour),
 		run(set.Tool, pipeline.Step{
 			Name:         StepHand,
-			Args:         []string{"handover", "push", "/out/" + s.Name, "--to=$(params.to)", "--digest-file=$(step.results.artifact.path)"},
+			Args:         append(hand, "--to=$(params.to)", "--digest-file=$(step.results.artifact.path)"),
 			VolumeMounts: []corev1.VolumeMount{read("out", "/out"), read("registry", registryFolder)},
 			Env:          []corev1.EnvVar{{Name: "DOCKER_CONFIG", Value: registryFolder}},
 			Results:      []pipeline.StepResult{{Name: "artifact", Type: pipeline.ResultsTypeString, Description: "what the step made, REPOSITORY@DIGEST"}},

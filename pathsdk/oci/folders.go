@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -99,10 +100,11 @@ func pack(dir, to string) error {
 }
 
 // TakeFolders reads what PutFolders wrote into a new folder, out, one below it for
-// each, and returns their paths in the order in which they were given. All bytes are
-// checked against d, which is all that is trusted: names and links that lead elsewhere,
-// and archives above tree's limits, are errors. After an error there is no out.
-func TakeFolders(ctx context.Context, s Store, d step.Digest, out string) ([]string, error) {
+// each, and returns their paths in the order in which they were given. Where names are
+// given, these folders alone are read, and one that the artifact lacks is an error. All
+// bytes are checked against d, which is all that is trusted: names and links that lead
+// elsewhere, and archives above tree's limits, are errors. After an error there is no out.
+func TakeFolders(ctx context.Context, s Store, d step.Digest, out string, names ...string) ([]string, error) {
 	if _, err := os.Lstat(out); !errors.Is(err, fs.ErrNotExist) {
 		return nil, step.Usagef("%s is there already: give a new folder", out)
 	}
@@ -117,6 +119,15 @@ func TakeFolders(ctx context.Context, s Store, d step.Digest, out string) ([]str
 	if c.ArtifactType != FoldersType || len(c.Layers) == 0 || len(c.Layers) > maxFolders {
 		return nil, fmt.Errorf("%s: %w: it has the type %.100q and %d layers: want folders, of type %s", d, ErrContent, c.ArtifactType, len(c.Layers), FoldersType)
 	}
+	has := make([]string, len(c.Layers))
+	for i, layer := range c.Layers {
+		has[i] = layer.Annotations[annotationTitle]
+	}
+	for _, name := range names {
+		if !slices.Contains(has, name) {
+			return nil, fmt.Errorf("%s: %w: it has no folder %.100q: it has %.1000q", d, ErrContent, name, has)
+		}
+	}
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return nil, err
 	}
@@ -126,8 +137,11 @@ func TakeFolders(ctx context.Context, s Store, d step.Digest, out string) ([]str
 	}
 	defer os.RemoveAll(tmp)
 	var dirs []string
-	for _, layer := range c.Layers {
-		name := layer.Annotations[annotationTitle]
+	for i, layer := range c.Layers {
+		name := has[i]
+		if len(names) > 0 && !slices.Contains(names, name) {
+			continue
+		}
 		if name == "." || !filepath.IsLocal(name) || filepath.Base(name) != name {
 			return nil, fmt.Errorf("%s: %w: %.100q is no name of a folder", d, ErrContent, name)
 		}

@@ -73,6 +73,20 @@ func TestFolders(t *testing.T) {
 		if len(dirs) != 2 || dirs[0] != filepath.Join(out, "fetch") || dirs[1] != filepath.Join(out, "build") {
 			t.Errorf("folders %q", dirs)
 		}
+		one := filepath.Join(t.TempDir(), "one")
+		if dirs, err := oci.TakeFolders(t.Context(), w, d, one, "build"); err != nil || len(dirs) != 1 || dirs[0] != filepath.Join(one, "build") {
+			t.Errorf("build alone: %q, %v", dirs, err)
+		}
+		if _, err := os.Stat(filepath.Join(one, "fetch")); err == nil {
+			t.Error("build alone: fetch is there too")
+		}
+		none := filepath.Join(t.TempDir(), "none")
+		if _, err := oci.TakeFolders(t.Context(), w, d, none, "fetch", "tests"); err == nil || !strings.Contains(err.Error(), `no folder "tests": it has ["fetch" "build"]`) {
+			t.Errorf("a folder that there isn't: %v", err)
+		}
+		if _, err := os.Stat(none); err == nil {
+			t.Error("a folder that there isn't: it left some")
+		}
 		if text, err := os.ReadFile(filepath.Join(out, "fetch", "link")); err != nil || string(text) != "{}" {
 			t.Errorf("link: %q, %v", text, err)
 		}

@@ -124,6 +124,18 @@ func (s Spec) Input(name string) (Field, bool) { return find(s.Inputs, name) }
 // Output returns the output field of that name.
 func (s Spec) Output(name string) (Field, bool) { return find(s.Outputs, name) }
 
+// Caches names the outputs that are folders of keyless content, such as a module cache:
+// they stay on the machine that has them, and go to another one only when asked for.
+func (s Spec) Caches() []string {
+	var names []string
+	for _, f := range s.Outputs {
+		if f.Keyless && f.Kind == KindDir {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
 func find(fields []Field, name string) (Field, bool) {
 	for _, f := range fields {
 		if f.Name == name {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -33,16 +36,18 @@ digest. The last elements of the folders' paths are their names.`,
 	push.Flags().StringVar(&to, "to", "", "repository, HOST/REPO, or layout, oci:DIR")
 	push.Flags().StringVar(&file, "digest-file", "", "file to write the reference to as well, REPOSITORY@DIGEST, without a line's end")
 	_ = push.MarkFlagRequired("to")
-	var out string
+	var out, only string
 	pull := &cobra.Command{
 		Use:   "pull REPOSITORY@DIGEST",
 		Short: "Unpack such an artifact into a new folder, checked against its digest",
 		Example: `  pathctl handover pull registry.example.com/staging/orders@sha256:… --out /in
-  pathctl attest --from /in/fetch --from /in/build --from /in/publish --to registry.example.com/team/orders:v1`,
+  pathctl attest --from /in/fetch --from /in/build --from /in/publish --to registry.example.com/team/orders:v1
+  pathctl handover pull registry.example.com/staging/orders@sha256:… --only fetch/source --out /in`,
 		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.pullFolders(cmd.Context(), args[0], out) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.pullFolders(cmd.Context(), args[0], out, only) },
 	}
 	pull.Flags().StringVar(&out, "out", "", "new folder; each folder that was packed is one below it")
+	pull.Flags().StringVar(&only, "only", "", "path of a file or folder, such as fetch/source: unpack the folder alone that holds it, here fetch")
 	_ = pull.MarkFlagRequired("out")
 	cmd.AddCommand(push, pull)
 	return cmd
@@ -73,7 +78,7 @@ func (a *app) pushFolders(ctx context.Context, dirs []string, place, file string
 	return a.print(map[string]string{"reference": to.String(), "digest": string(d)}, func(w io.Writer) { fmt.Fprintln(w, to) })
 }
 
-func (a *app) pullFolders(ctx context.Context, ref, out string) error {
+func (a *app) pullFolders(ctx context.Context, ref, out, only string) error {
 	from, err := oci.ParseLocator(ref)
 	if err != nil {
 		return err
@@ -81,13 +86,27 @@ func (a *app) pullFolders(ctx context.Context, ref, out string) error {
 	if from.Digest == "" {
 		return step.Usagef("%s: give it by digest, as handover push prints it: whoever can write a tag could change what is taken over", ref)
 	}
+	var names []string
+	if only != "" {
+		if !filepath.IsLocal(only) {
+			return step.Usagef("--only %s: give a path within the artifact, such as fetch/source", only)
+		}
+		name, _, _ := strings.Cut(filepath.ToSlash(filepath.Clean(only)), "/")
+		names = []string{name}
+	}
 	s, err := oci.Open(ctx, from, oci.WithTransport(a.transport()))
 	if err != nil {
 		return err
 	}
-	dirs, err := oci.TakeFolders(ctx, s, from.Digest, out)
+	dirs, err := oci.TakeFolders(ctx, s, from.Digest, out, names...)
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
+	}
+	if only != "" {
+		if _, err := os.Lstat(filepath.Join(out, filepath.FromSlash(only))); err != nil {
+			_ = os.RemoveAll(out)
+			return fmt.Errorf("take over: --only %s: %s has no such path: %w", only, ref, err)
+		}
 	}
 	return a.print(map[string][]string{"folders": dirs}, func(w io.Writer) {
 		for _, d := range dirs {

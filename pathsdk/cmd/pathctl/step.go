@@ -33,7 +33,7 @@ prints its output. Its evidence is unsigned: only attest signs.`,
 
 func newOneStep(a *app, spec step.Spec) *cobra.Command {
 	values := map[string]*string{}
-	var out, record string
+	var out, caches, record string
 	var results []string
 	cmd := &cobra.Command{
 		Use:   spec.Name,
@@ -60,6 +60,9 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := newCaches(spec, caches); err != nil {
+				return err
+			}
 			show := newProgress(a, "step "+spec.Name)
 			defer show.close()
 			r, err := a.runner(0, out != "", out, show.observe)
@@ -74,6 +77,11 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 			if out != "" {
 				if rec.Output, err = keepOutputs(spec, rec.Output, out); err != nil {
 					return fmt.Errorf("keep the output: %w", err)
+				}
+			}
+			if caches != "" {
+				if rec.Output, err = keepCaches(spec, rec.Output, caches); err != nil {
+					return fmt.Errorf("--caches: %w", err)
 				}
 			}
 			show.close()
@@ -105,6 +113,9 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 	}
 	if cmd.Flags().Lookup("out") == nil {
 		cmd.Flags().StringVar(&out, "out", "", "folder to copy output files to; they stay in the cache otherwise")
+	}
+	if names := spec.Caches(); len(names) > 0 {
+		cmd.Flags().StringVar(&caches, "caches", "", "folder to copy "+strings.Join(names, ", ")+" to as well, for a machine that lacks them; they stay where they are otherwise")
 	}
 	return cmd
 }
@@ -209,7 +220,7 @@ func keepOutputs(spec step.Spec, out json.RawMessage, to string) (json.RawMessag
 			return nil, step.Usagef("%s exists: remove it, or give another folder with --out", dst)
 		}
 		if f.Kind == step.KindDir {
-			if err := os.CopyFS(dst, os.DirFS(path)); err != nil {
+			if err := copyFolder(path, dst); err != nil {
 				return nil, err
 			}
 		} else {
@@ -228,4 +239,61 @@ func keepOutputs(spec step.Spec, out json.RawMessage, to string) (json.RawMessag
 		m[f.Name] = raw
 	}
 	return json.Marshal(m)
+}
+
+// newCaches refuses a folder that has one of the step's caches already: it may be another
+// one, and the step can take long.
+func newCaches(spec step.Spec, to string) error {
+	if to == "" {
+		return nil
+	}
+	for _, name := range spec.Caches() {
+		dst := filepath.Join(to, name)
+		if _, err := os.Lstat(dst); err == nil {
+			return step.Usagef("--caches: %s exists: remove it, or give another folder", dst)
+		}
+	}
+	return nil
+}
+
+// keepCaches copies folders whose content other outputs fix to a folder of the user's, each
+// by its output's name.
+func keepCaches(spec step.Spec, out json.RawMessage, to string) (json.RawMessage, error) {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(out, &m); err != nil {
+		return nil, err
+	}
+	for _, name := range spec.Caches() {
+		var path string
+		if err := json.Unmarshal(m[name], &path); err != nil || path == "" {
+			return nil, fmt.Errorf("the step gave no folder %s", name)
+		}
+		dst := filepath.Join(to, name)
+		if err := copyFolder(path, dst); err != nil {
+			return nil, err
+		}
+		raw, err := json.Marshal(dst)
+		if err != nil {
+			return nil, err
+		}
+		m[name] = raw
+	}
+	return json.Marshal(m)
+}
+
+// copyFolder copies a folder to one that is not there yet, and appears when it is complete.
+func copyFolder(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(to), ".copy-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	half := filepath.Join(tmp, filepath.Base(to))
+	if err := os.CopyFS(half, os.DirFS(from)); err != nil {
+		return err
+	}
+	return os.Rename(half, to)
 }
