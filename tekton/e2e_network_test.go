@@ -4,6 +4,7 @@ package tekton_test
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -39,6 +40,22 @@ spec:
 		w.kubectl(t, "", "-n", namespace, "wait", "--for=condition=Ready", "pod/asks", "pod/answers", "--timeout=120s")
 		address[zone] = w.kubectl(t, "", "-n", namespace, "get", "pod", "answers", "-o", "jsonpath={.status.podIP}") + " 8080"
 	}
+	// Addresses of the world outside, at the node, whose API server and kubelet answer at all it has.
+	inside := func(args ...string) ([]byte, error) {
+		return exec.Command(env(t, "PATHS_CLUSTER_TOOL"), append([]string{"in", "ip", "address"}, args...)...).CombinedOutput()
+	}
+	for name, at := range map[string]string{"the internet": "203.0.113.7", "cloud metadata": "169.254.169.254"} {
+		_, _ = inside("delete", at+"/32", "dev", "lo") // an earlier test's that was killed
+		if out, err := inside("add", at+"/32", "dev", "lo"); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		t.Cleanup(func() {
+			if out, err := inside("delete", at+"/32", "dev", "lo"); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+		address[name+", port 443"], address[name+", port 10250"] = at+" 443", at+" 10250"
+	}
 	address["the API server"] = w.kubectl(t, "", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}") + " 443"
 	address["the API server, by the node"] = w.Node + " 443"
 	address["the kubelet"] = w.Node + " 10250"
@@ -47,9 +64,10 @@ spec:
 	address["the controller"] = w.kubectl(t, "", "-n", "paths-system", "get", "pod", "-l", "app.kubernetes.io/name=paths-controller", "--field-selector=status.phase=Running", "-o", "jsonpath={.items[0].status.podIP}") + " 8080"
 
 	reached := map[string][]string{
-		"nobody":  {"nobody", "the API server", "the API server, by the node", "the kubelet", "Fulcio", "the registry", "the controller"},
-		"build":   {"the registry"},
-		"signing": {"the registry", "Fulcio", "the API server", "the API server, by the node"},
+		"nobody": {"nobody", "the API server", "the API server, by the node", "the kubelet", "Fulcio", "the registry", "the controller",
+			"the internet, port 443", "the internet, port 10250", "cloud metadata, port 443", "cloud metadata, port 10250"},
+		"build":   {"the registry", "the internet, port 443"},
+		"signing": {"the registry", "the internet, port 443", "Fulcio", "the API server", "the API server, by the node"},
 	}
 	for zone, namespace := range zones {
 		t.Run("from "+zone, func(t *testing.T) {
