@@ -64,6 +64,11 @@ func tektonManifests(m moduleVersions) ([]byte, error) {
 			raw = programImage.ReplaceAll(raw, []byte(tektonImage("$1", m.tekton)))
 			raw = busyboxImage.ReplaceAllLiteral(raw, []byte(shellImage))
 			raw = bytes.ReplaceAll(raw, []byte(`"devel"`), []byte(`"`+m.tekton+`"`))
+			if pattern == "controller.yaml" {
+				if raw, err = withRequests(raw); err != nil {
+					return nil, fmt.Errorf("%s: %w", file, err)
+				}
+			}
 			if filepath.Base(file) == "config-feature-flags.yaml" && filepath.Base(filepath.Dir(file)) == "config" {
 				if raw, err = withFlags(raw); err != nil {
 					return nil, fmt.Errorf("%s: %w", file, err)
@@ -77,6 +82,17 @@ func tektonManifests(m moduleVersions) ([]byte, error) {
 		return nil, errors.New("found no feature flags of Tekton to set")
 	}
 	return out.Bytes(), nil
+}
+
+// withRequests gives Tekton's controller a share of the processors. As it is released it asks
+// for none: builds on the same node leave it so little that it misses its health checks and
+// is killed, and who comes after it waits for the lease.
+func withRequests(raw []byte) ([]byte, error) {
+	const container = "      - name: tekton-pipelines-controller\n"
+	if bytes.Count(raw, []byte(container)) != 1 || bytes.Contains(raw, []byte("resources:")) {
+		return nil, errors.New("its container is not the one that asks for no resources: has it changed?")
+	}
+	return bytes.Replace(raw, []byte(container), []byte(container+"        resources: {requests: {cpu: 50m, memory: 100Mi}}\n"), 1), nil
 }
 
 // withFlags sets the flags, all of which must be there: Tekton ignores those that it
