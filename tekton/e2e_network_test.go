@@ -18,29 +18,35 @@ func TestTektonNetwork(t *testing.T) {
 	// In each zone, and in none, a pod that asks and one that answers.
 	zones := map[string]string{"nobody": "default", "build": tenantNamespace, "signing": "paths-signing"}
 	address := map[string]string{}
-	for zone, namespace := range zones {
-		for _, name := range []string{"asks", "answers"} {
-			w.kubectl(t, fmt.Sprintf(`apiVersion: v1
+	pod := func(namespace, name, port, hostNetwork string) {
+		t.Helper()
+		w.kubectl(t, fmt.Sprintf(`apiVersion: v1
 kind: Pod
 metadata: {name: %s, namespace: %s}
 spec:
+  hostNetwork: %s
   automountServiceAccountToken: false
   terminationGracePeriodSeconds: 0
   securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
   containers:
   - name: shell
     image: %s
-    command: [/bin/nc, -ll, -p, "8080", -e, /bin/true]
+    command: [/bin/nc, -ll, -p, "%s", -e, /bin/true]
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
-`, name, namespace, shell), "apply", "-f", "-")
-		}
-		t.Cleanup(func() { w.kubectl(t, "", "-n", namespace, "delete", "pod", "asks", "answers", "--wait=false") })
-		// The kubelet, which no policy stops, has found that it answers.
-		w.kubectl(t, "", "-n", namespace, "wait", "--for=condition=Ready", "pod/asks", "pod/answers", "--timeout=120s")
+    readinessProbe: {tcpSocket: {port: %[5]s}, periodSeconds: 1}
+`, name, namespace, hostNetwork, shell, port), "apply", "-f", "-")
+		t.Cleanup(func() { w.kubectl(t, "", "-n", namespace, "delete", "pod", name, "--wait=false") })
+		// The kubelet, which no policy stops, finds that it answers.
+		w.kubectl(t, "", "-n", namespace, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=120s")
+	}
+	for zone, namespace := range zones {
+		pod(namespace, "asks", "8080", "false")
+		pod(namespace, "answers", "8080", "false")
 		address[zone] = w.kubectl(t, "", "-n", namespace, "get", "pod", "answers", "-o", "jsonpath={.status.podIP}") + " 8080"
 	}
-	// Addresses of the world outside, at the node, whose API server and kubelet answer at all it has.
+	// Addresses of the world outside, at the node, where the API server and a pod of nobody's answer
+	// at all that it has.
+	pod("default", "outside", "8090", "true")
 	inside := func(args ...string) ([]byte, error) {
 		return exec.Command(env(t, "PATHS_CLUSTER_TOOL"), append([]string{"in", "ip", "address"}, args...)...).CombinedOutput()
 	}
@@ -54,7 +60,7 @@ spec:
 				t.Errorf("%v: %s", err, out)
 			}
 		})
-		address[name+", port 443"], address[name+", port 10250"] = at+" 443", at+" 10250"
+		address[name+", port 443"], address[name+", port 8090"] = at+" 443", at+" 8090"
 	}
 	address["the API server"] = w.kubectl(t, "", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}") + " 443"
 	address["the API server, by the node"] = w.Node + " 443"
@@ -65,7 +71,7 @@ spec:
 
 	reached := map[string][]string{
 		"nobody": {"nobody", "the API server", "the API server, by the node", "the kubelet", "Fulcio", "the registry", "the controller",
-			"the internet, port 443", "the internet, port 10250", "cloud metadata, port 443", "cloud metadata, port 10250"},
+			"the internet, port 443", "the internet, port 8090", "cloud metadata, port 443", "cloud metadata, port 8090"},
 		"build":   {"the registry", "the internet, port 443"},
 		"signing": {"the registry", "the internet, port 443", "Fulcio", "the API server", "the API server, by the node"},
 	}
