@@ -3,7 +3,9 @@
 package tekton_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -26,7 +28,7 @@ func TestTektonSteps(t *testing.T) {
 	tasks := []string{filepath.Join(w.Dir, "tekton", "task", "fetch"), filepath.Join(w.Dir, "tekton", "task", "build")}
 	w.kubectl(t, "", "-n", namespace, "apply", "-f", strings.Join(append(actions, tasks...), ","))
 
-	url, _ := w.repo(t, "steps", hello)
+	url, _ := w.repo(t, "steps", withModule)
 	images := [2]string{}
 	t.Run("runs", func(t *testing.T) {
 		t.Run("StepActions", func(t *testing.T) {
@@ -52,6 +54,23 @@ func TestTektonSteps(t *testing.T) {
 	if images[0] != images[1] {
 		t.Errorf("StepActions made %s, Tasks made %s", images[0], images[1])
 	}
+}
+
+// withModule is hello with a module that it needs: without that, it would build with no module
+// cache at all.
+func withModule(dir string) error {
+	if err := hello(dir); err != nil {
+		return err
+	}
+	mod, err := os.OpenFile(filepath.Join(dir, "go.mod"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = mod.WriteString("\nrequire github.com/google/uuid v1.6.0\n")
+	return errors.Join(err, mod.Close(),
+		os.WriteFile(filepath.Join(dir, "go.sum"), []byte("github.com/google/uuid v1.6.0 h1:NIvaJDMOsjHA8n1jAhLSgzrAzy1Hgr+hNrb57e+94F0=\n"+
+			"github.com/google/uuid v1.6.0/go.mod h1:TIyPZe4MgqvfeYDBFedMoGGpEw/LqOeaOT+nhxU+yHo=\n"), 0o644),
+		os.WriteFile(filepath.Join(dir, "id.go"), []byte("package main\n\nimport \"github.com/google/uuid\"\n\nvar _ = uuid.New()\n"), 0o644))
 }
 
 // image starts a run, waits for its end, and returns its result image.

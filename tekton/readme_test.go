@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	pipeline "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pavedpaths/paths/pathsdk/catalog"
@@ -166,6 +167,12 @@ func TestReadmeTasks(t *testing.T) {
 		}
 		for _, r := range spec.Results {
 			results[k.Name+".results."+r.Name] = true
+		}
+		if k.TaskSpec == nil {
+			continue
+		}
+		if !slices.Contains(spec.StepTemplate.Env, corev1.EnvVar{Name: "DOCKER_CONFIG", Value: registryFolder}) || len(spec.Volumes) != 1 || spec.Volumes[0].Secret.SecretName != "registry-credentials" {
+			t.Errorf("%s has no credentials of the registry", k.Name)
 		}
 	}
 	for _, r := range run.Spec.PipelineSpec.Results {

@@ -88,13 +88,13 @@ func stepTask(s step.Spec, set Settings) *pipeline.Task {
 			args = append(args, flag(f, "$(params."+f.Name+")"))
 		case f.Required:
 			// A cache is a folder of its own, by its name.
-			place, usual := "where "+f.Name+" is in its artifact: the folder of the step that made it, and its name there", []string(nil)
+			var usual []string
 			if f.Keyless {
-				place, usual = "where "+f.Name+" is in its artifact", []string{f.Name}
+				usual = []string{f.Name}
 			}
 			t.Spec.Params = append(t.Spec.Params,
 				text(f.Name, f.Help+"; the artifact that holds it, REPOSITORY@DIGEST"),
-				text(f.Name+"-path", place, usual...))
+				text(f.Name+"-path", "path of "+f.Name+" in its artifact, the folder's name first", usual...))
 			t.Spec.Steps = append(t.Spec.Steps, run(set.Tool, pipeline.Step{
 				Name: "take-" + strings.ToLower(step.Flag(f.Name)),
 				// The end of flags: a parameter can't become one.

@@ -44,7 +44,12 @@ digest. The last elements of the folders' paths are their names.`,
   pathctl attest --from /in/fetch --from /in/build --from /in/publish --to registry.example.com/team/orders:v1
   pathctl handover pull registry.example.com/staging/orders@sha256:… --only fetch/source --out /in`,
 		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.pullFolders(cmd.Context(), args[0], out, only) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("only") && only == "" {
+				return step.Usagef("--only is empty: give a path within the artifact, such as fetch/source, or leave it out to unpack all")
+			}
+			return a.pullFolders(cmd.Context(), args[0], out, only)
+		},
 	}
 	pull.Flags().StringVar(&out, "out", "", "new folder; each folder that was packed is one below it")
 	pull.Flags().StringVar(&only, "only", "", "path of a file or folder, such as fetch/source: unpack the folder alone that holds it, here fetch")

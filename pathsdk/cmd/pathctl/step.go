@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,7 +117,7 @@ func newOneStep(a *app, spec step.Spec) *cobra.Command {
 		cmd.Flags().StringVar(&out, "out", "", "folder to copy output files to; they stay in the cache otherwise")
 	}
 	if names := spec.Caches(); len(names) > 0 {
-		cmd.Flags().StringVar(&caches, "caches", "", "folder to copy "+strings.Join(names, ", ")+" to as well, for a machine that lacks them; they stay where they are otherwise")
+		cmd.Flags().StringVar(&caches, "caches", "", "folder to copy "+strings.Join(names, ", ")+" to as well, whole, for a machine that lacks them; they stay where they are otherwise")
 	}
 	return cmd
 }
@@ -251,6 +253,8 @@ func newCaches(spec step.Spec, to string) error {
 		dst := filepath.Join(to, name)
 		if _, err := os.Lstat(dst); err == nil {
 			return step.Usagef("--caches: %s exists: remove it, or give another folder", dst)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return step.Usagef("--caches: %w: give a folder, or the name of a new one", err)
 		}
 	}
 	return nil
@@ -282,18 +286,14 @@ func keepCaches(spec step.Spec, out json.RawMessage, to string) (json.RawMessage
 }
 
 // copyFolder copies a folder to one that is not there yet, and appears when it is complete.
+// What a copy that was killed left goes first: its name is always the same.
 func copyFolder(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+	half := filepath.Join(filepath.Dir(to), ".half-"+filepath.Base(to))
+	if err := errors.Join(os.RemoveAll(half), os.MkdirAll(filepath.Dir(to), 0o755)); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(to), ".copy-*")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
-	half := filepath.Join(tmp, filepath.Base(to))
 	if err := os.CopyFS(half, os.DirFS(from)); err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(half))
 	}
 	return os.Rename(half, to)
 }
