@@ -29,6 +29,8 @@ func TestTektonSteps(t *testing.T) {
 	w.kubectl(t, "", "-n", namespace, "apply", "-f", strings.Join(append(actions, tasks...), ","))
 
 	url, _ := w.repo(t, "steps", withModule)
+	// Pods of this cluster have one module proxy, which the README's readers need not name.
+	proxy := "\n      - {name: goproxy, value: '" + env(t, "PATHS_CLUSTER_GOPROXY") + "'}"
 	images := [2]string{}
 	t.Run("runs", func(t *testing.T) {
 		t.Run("StepActions", func(t *testing.T) {
@@ -36,6 +38,7 @@ func TestTektonSteps(t *testing.T) {
 			text := example(t, "## Steps in Tasks of your own", [][2]string{
 				{"registry.example.com/paths/pathctl-go@sha256:…", w.Go},
 				{"https://git.example.com/acme/orders.git", url},
+				{"\n      - {name: source, value: /workspace/source}", "\n      - {name: source, value: /workspace/source}" + proxy},
 			})
 			images[0] = w.image(t, namespace, "taskrun", text)
 		})
@@ -44,6 +47,7 @@ func TestTektonSteps(t *testing.T) {
 			text := example(t, "## Steps as Tasks", [][2]string{
 				{"registry.example.com/paths/pathctl-go@sha256:…", w.Go},
 				{"https://git.example.com/acme/orders.git", url},
+				{"\n      - {name: source-path, value: source}", "\n      - {name: source-path, value: source}" + proxy},
 				{"registry.example.com/staging/acme", local + "/staging/tasks"},
 				// The registry of this cluster has no certificate, as with the generator's --connect.
 				{"env: [", "env: [{name: PATHS_CONNECT, value: '" + local + "=" + w.Registry + "'}, "},
