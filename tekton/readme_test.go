@@ -94,22 +94,7 @@ func TestReadmeSteps(t *testing.T) {
 			t.Fatalf("there is no step %s", s.Ref.Name)
 		}
 		a := stepAction(catalog.Steps()[i].Spec(), Committed())
-		given := map[string]bool{}
-		for _, p := range s.Params {
-			given[p.Name] = true
-			if of := regexp.MustCompile(`^\$\(steps\.(.*)\)$`).FindStringSubmatch(p.Value.StringVal); of != nil && !results[of[1]] {
-				t.Errorf("%s: %s: no step before has %s", s.Name, p.Name, p.Value.StringVal)
-			}
-		}
-		for _, p := range a.Spec.Params {
-			if p.Default == nil && !given[p.Name] {
-				t.Errorf("%s lacks %s", s.Name, p.Name)
-			}
-			delete(given, p.Name)
-		}
-		if len(given) > 0 {
-			t.Errorf("%s doesn't know %v", s.Name, given)
-		}
+		given(t, s.Name, s.Params, a.Spec.Params, regexp.MustCompile(`^\$\(steps\.(.*)\)$`), results)
 		for _, r := range a.Spec.Results {
 			results[s.Name+".results."+r.Name] = true
 		}
@@ -149,36 +134,46 @@ func TestReadmeTasks(t *testing.T) {
 			}
 			spec = &stepTask(catalog.Steps()[i].Spec(), Committed()).Spec
 		}
-		given := map[string]bool{}
-		for _, p := range k.Params {
-			given[p.Name] = true
-			if of := result.FindStringSubmatch(p.Value.StringVal); of != nil && !results[of[1]] {
-				t.Errorf("%s: %s: no Task before has %s", k.Name, p.Name, p.Value.StringVal)
-			}
-		}
-		for _, p := range spec.Params {
-			if p.Default == nil && !given[p.Name] {
-				t.Errorf("%s lacks %s", k.Name, p.Name)
-			}
-			delete(given, p.Name)
-		}
-		if len(given) > 0 {
-			t.Errorf("%s doesn't know %v", k.Name, given)
-		}
+		given(t, k.Name, k.Params, spec.Params, result, results)
 		for _, r := range spec.Results {
 			results[k.Name+".results."+r.Name] = true
 		}
 		if k.TaskSpec == nil {
 			continue
 		}
-		if !slices.Contains(spec.StepTemplate.Env, corev1.EnvVar{Name: "DOCKER_CONFIG", Value: registryFolder}) || len(spec.Volumes) != 1 || spec.Volumes[0].Secret.SecretName != "registry-credentials" {
-			t.Errorf("%s has no credentials of the registry", k.Name)
+		hand := spec.Steps[len(spec.Steps)-1]
+		if len(spec.Volumes) != 1 || spec.Volumes[0].Secret == nil || spec.Volumes[0].Secret.SecretName != credentials("registry").Secret.SecretName ||
+			!slices.Contains(hand.VolumeMounts, read(spec.Volumes[0].Name, registryFolder)) ||
+			!slices.Contains(spec.StepTemplate.Env, corev1.EnvVar{Name: "DOCKER_CONFIG", Value: registryFolder}) {
+			t.Errorf("%s hands over without credentials of the registry", k.Name)
 		}
 	}
 	for _, r := range run.Spec.PipelineSpec.Results {
 		if of := result.FindStringSubmatch(r.Value.StringVal); of == nil || !results[of[1]] {
 			t.Errorf("result %s: there is no %s", r.Name, r.Value.StringVal)
 		}
+	}
+}
+
+// given tells of parameters that are asked for and not given, or given and not known, and of
+// values that are results of nothing before: result has a result's name in its group.
+func given(t *testing.T, who string, params pipeline.Params, asked pipeline.ParamSpecs, result *regexp.Regexp, results map[string]bool) {
+	t.Helper()
+	names := map[string]bool{}
+	for _, p := range params {
+		names[p.Name] = true
+		if of := result.FindStringSubmatch(p.Value.StringVal); of != nil && !results[of[1]] {
+			t.Errorf("%s: %s: nothing before it has %s", who, p.Name, p.Value.StringVal)
+		}
+	}
+	for _, p := range asked {
+		if p.Default == nil && !names[p.Name] {
+			t.Errorf("%s lacks %s", who, p.Name)
+		}
+		delete(names, p.Name)
+	}
+	if len(names) > 0 {
+		t.Errorf("%s doesn't know %v", who, names)
 	}
 }
 
