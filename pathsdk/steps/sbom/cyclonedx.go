@@ -11,14 +11,13 @@ import (
 	"time"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
-	"github.com/anchore/syft/syft/format/common/cyclonedxhelpers"
 	"github.com/anchore/syft/syft/pkg"
 )
 
 // cycloneDX encodes the document as CycloneDX 1.6 JSON. Modules that are build
 // inputs only have scope "excluded".
 func (d document) cycloneDX() ([]byte, error) {
-	bom := cyclonedxhelpers.ToFormatModel(d.model())
+	bom := cdx.NewBOM()
 	bom.SerialNumber = d.id("cyclonedx").URN()
 	root := d.root()
 	bom.Metadata = &cdx.Metadata{
@@ -31,29 +30,11 @@ func (d document) cycloneDX() ([]byte, error) {
 		Component:  &root,
 		Properties: d.properties(),
 	}
-	inputs := map[string]bool{}
-	for id := range d.inputIDs() {
-		inputs[string(id)] = true
-	}
-	sources := d.sources()
-	for i := range *bom.Components {
-		c := &(*bom.Components)[i]
-		id := packageID(c.BOMRef)
-		if inputs[id] {
-			c.Scope = cdx.ScopeExcluded
-			addProperty(c, propRole, roleInput)
-		}
-		for _, p := range sources[id] {
-			addProperty(c, p.Name, p.Value)
-		}
-		c.ExternalReferences = usable(c.ExternalReferences)
-		if c.Type == cdx.ComponentTypeOS && c.Name == "" {
-			c.Name = "unknown"
-		}
-	}
-	slices.SortStableFunc(*bom.Components, func(a, b cdx.Component) int {
+	components := d.components()
+	slices.SortStableFunc(components, func(a, b cdx.Component) int {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.BOMRef, b.BOMRef))
 	})
+	bom.Components = &components
 	d.depend(bom, root.BOMRef)
 	scrub(reflect.ValueOf(bom))
 
@@ -87,12 +68,10 @@ func (d document) properties() *[]cdx.Property {
 // depend makes the image depend on whatever nothing else in it depends on.
 func (d document) depend(bom *cdx.BOM, root string) {
 	var deps []cdx.Dependency
-	if bom.Dependencies != nil {
-		deps = *bom.Dependencies
-	}
 	needed := map[string]bool{}
-	for _, dep := range deps {
-		for _, ref := range *dep.Dependencies {
+	for who, refs := range dependencies(d.inventory.relations) {
+		deps = append(deps, cdx.Dependency{Ref: who, Dependencies: &refs})
+		for _, ref := range refs {
 			needed[ref] = true
 		}
 	}
@@ -108,42 +87,22 @@ func (d document) depend(bom *cdx.BOM, root string) {
 	bom.Dependencies = &deps
 }
 
-// sources names the source package of distribution packages, by syft's package
-// ID, in the words that trivy reads: distributions publish vulnerabilities by
-// source package.
-func (d document) sources() map[string][]cdx.Property {
-	m := map[string][]cdx.Property{}
-	for _, p := range d.inventory.packages {
-		var name, version string
-		switch meta := p.Metadata.(type) {
-		case pkg.DpkgDBEntry:
-			name, version = cmp.Or(meta.Source, meta.Package), cmp.Or(meta.SourceVersion, meta.Version)
-		case pkg.ApkDBEntry:
-			name, version = cmp.Or(meta.OriginPackage, meta.Package), meta.Version
-		default:
-			continue
-		}
-		m[string(p.ID())] = []cdx.Property{
-			{Name: "aquasecurity:trivy:SrcName", Value: name},
-			{Name: "aquasecurity:trivy:SrcVersion", Value: version},
-		}
+// sourceOf names the source package of a distribution's package in the words that trivy
+// reads: distributions publish vulnerabilities by source package.
+func sourceOf(p pkg.Package) []cdx.Property {
+	var name, version string
+	switch meta := p.Metadata.(type) {
+	case pkg.DpkgDBEntry:
+		name, version = cmp.Or(meta.Source, meta.Package), cmp.Or(meta.SourceVersion, meta.Version)
+	case pkg.ApkDBEntry:
+		name, version = cmp.Or(meta.OriginPackage, meta.Package), meta.Version
+	default:
+		return nil
 	}
-	return m
-}
-
-// packageID finds the identifier that syft puts among the qualifiers of a
-// bom-ref; without a package URL the bom-ref is that identifier.
-func packageID(ref string) string {
-	_, qualifiers, ok := strings.Cut(ref, "?")
-	if !ok {
-		return ref
+	return []cdx.Property{
+		{Name: "aquasecurity:trivy:SrcName", Value: name},
+		{Name: "aquasecurity:trivy:SrcVersion", Value: version},
 	}
-	for q := range strings.SplitSeq(qualifiers, "&") {
-		if id, ok := strings.CutPrefix(q, "package-id="); ok {
-			return id
-		}
-	}
-	return ref
 }
 
 func addProperty(c *cdx.Component, name, value string) {
@@ -153,23 +112,7 @@ func addProperty(c *cdx.Component, name, value string) {
 	*c.Properties = append(*c.Properties, cdx.Property{Name: name, Value: value})
 }
 
-// usable drops references that are no URLs, which the schema refuses.
-func usable(refs *[]cdx.ExternalReference) *[]cdx.ExternalReference {
-	if refs == nil {
-		return nil
-	}
-	var kept []cdx.ExternalReference
-	for _, r := range *refs {
-		if webURL(r.URL) {
-			kept = append(kept, r)
-		}
-	}
-	if len(kept) == 0 {
-		return nil
-	}
-	return &kept
-}
-
+// webURL reports whether the schema takes it as a reference.
 func webURL(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && !dirty(s) && !strings.ContainsAny(s, " <>\"{}|\\^`")
