@@ -50,7 +50,7 @@ func (p *Paths) golang() *dagger.Container {
 		WithMountedCache("/root/.cache", dag.CacheVolume("paths-ci-build")).
 		WithEnvVariable("GOMODCACHE", "/go/pkg/mod").
 		WithEnvVariable("CGO_ENABLED", "0").
-		WithEnvVariable("GOFLAGS", "-trimpath -buildvcs=false").
+		WithEnvVariable("GOFLAGS", "-trimpath -buildvcs=false -gcflags=all=-dwarf=false").
 		WithMountedDirectory("/src", p.Source).
 		WithWorkdir("/src")
 }

@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/.."
 n=${N:-5}
 peers=$(scripts/peers.sh)
-(cd ci/bench && CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off go build -o ../../.bench/bench .)
+(cd ci/bench && CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -gcflags=all=-dwarf=false' GOWORK=off go build -o ../../.bench/bench .)
 ours=
 [ -n "${_EXPERIMENTAL_DAGGER_RUNNER_HOST:-}" ] || scripts/engine.sh status >/dev/null 2>&1 || ours=yes
 exports=$(scripts/engine.sh up)

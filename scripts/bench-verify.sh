@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 N=${N:-10}
-export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false -gcflags=all=-dwarf=false}"
 
 echo "verifying one bundle, as a library (ratio: at most 1.3):"
 go test ./pathsdk/attest -run '^$' -bench VerifyIdentity -benchtime 3s -count 3 | awk '

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../ci/chains"
 root=$(cd ../.. && pwd)
-export GOWORK=off GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS='-mod=readonly -trimpath -buildvcs=false'
+export GOWORK=off GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS='-mod=readonly -trimpath -buildvcs=false -gcflags=all=-dwarf=false'
 key=$({ go env GOVERSION GOARCH; cat go.mod go.sum; } | sha256sum | cut -c1-16)
 dir=$root/.bench/chains/$key
 if [ ! -x "$dir/controller" ]; then

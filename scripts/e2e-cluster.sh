@@ -16,5 +16,5 @@ scripts/cluster.sh down # and builds the program
 trap '"$root/scripts/cluster.sh" down; "$root/scripts/sigstore.sh" down' EXIT
 trap 'exit 130' INT TERM
 cd "$root/ci/cluster"
-export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off GOTOOLCHAIN=local
+export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -gcflags=all=-dwarf=false' GOWORK=off GOTOOLCHAIN=local
 go test -tags e2e -timeout 60m -count=1 -run "${E2E:-.}" -v . ${TESTFLAGS:-}

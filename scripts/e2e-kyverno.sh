@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
-export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
+export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -gcflags=all=-dwarf=false'
 
 bin=$(scripts/export.sh)
 # A folder of its own, which no other test's services are in.

@@ -7,7 +7,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
-export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false -gcflags=all=-dwarf=false}"
 fail() { printf 'scripts/e2e-trust.sh: %s\n' "$*" >&2; exit 1; }
 
 if ! command -v docker-registry >/dev/null; then

@@ -5,7 +5,7 @@
 # chooses tests by a regular expression. What was started is stopped.
 set -eu
 cd "$(dirname "$0")/.."
-export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false -gcflags=all=-dwarf=false}"
 PATHS_VAULT_TOOL=$(scripts/vault.sh)
 PATHS_VERIFIERS=$(scripts/verifiers.sh)
 # A folder of its own: tests stop services.

@@ -4,7 +4,7 @@
 # strange sources, reproducibility, and the example's golden evidence. E2E chooses
 # tests by a regular expression. Nothing is skipped: what is missing is a failure.
 set -eu
-export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false -gcflags=all=-dwarf=false}"
 fail() { printf 'scripts/e2e.sh: %s\n' "$*" >&2; exit 1; }
 
 if ! command -v chromium >/dev/null; then

@@ -4,6 +4,6 @@
 set -eu
 cd "$(dirname "$0")/../ci/engine"
 export GOWORK=off GOTOOLCHAIN=local
-CGO_ENABLED=0 GOFLAGS='-mod=readonly -trimpath -buildvcs=false' go build -o ../../bin/engine .
+CGO_ENABLED=0 GOFLAGS='-mod=readonly -trimpath -buildvcs=false -gcflags=all=-dwarf=false' go build -o ../../bin/engine .
 unset CGO_ENABLED GOFLAGS
 exec ../../bin/engine "$@"

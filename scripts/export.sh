@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
-export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
+export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -gcflags=all=-dwarf=false'
 
 key=$({ go version; cat ci/kyverno/go.mod ci/kyverno/go.sum ci/export/go.mod ci/export/go.sum ci/export/*.go ci/ampel/go.mod ci/ampel/go.sum ci/ampel/*.go; } | sha256sum | cut -c1-16)
 bin=$root/.bench/export/$key

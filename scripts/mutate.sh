@@ -4,7 +4,7 @@
 # which MUTATE_SEED (1) chooses. MUTATE_ONLY, a regular expression, chooses by name.
 # MUTATE_QUICK=true leaves out the slow tests, those of pathctl.
 set -eu
-export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}" GOWORK=off
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false -gcflags=all=-dwarf=false}" GOWORK=off
 root=$PWD
 bin=$root/.bench/mutate
 (cd ci/mutate && go build -o "$bin" .)

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
-export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off
+export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -gcflags=all=-dwarf=false' GOWORK=off
 
 cd ci/bench
 tools=$(go list -e tool) # -e: trivy does not load without its experiment

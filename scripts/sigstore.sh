@@ -4,6 +4,6 @@
 set -eu
 cd "$(dirname "$0")/../ci/sigstore"
 export GOWORK=off GOTOOLCHAIN=local
-CGO_ENABLED=0 GOFLAGS='-mod=readonly -trimpath -buildvcs=false' go build -o ../../bin/sigstore .
+CGO_ENABLED=0 GOFLAGS='-mod=readonly -trimpath -buildvcs=false -gcflags=all=-dwarf=false' go build -o ../../bin/sigstore .
 unset CGO_ENABLED GOFLAGS
 exec ../../bin/sigstore "$@"

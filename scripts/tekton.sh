@@ -6,7 +6,7 @@
 # starts a Dagger engine, unless there is one.
 root=$PWD
 unset PATHS_KUBECONFIG PATHS_CLUSTER_ISSUER PATHS_CLUSTER_CA PATHS_CHAINS
-export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false}"
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:--trimpath -buildvcs=false -gcflags=all=-dwarf=false}"
 # Not those of make cluster and make sigstore: what is in these is stopped.
 PATHS_CLUSTER=$root/.bench/cluster
 PATHS_SIGSTORE=$root/.bench/sigstore

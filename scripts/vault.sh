@@ -5,7 +5,7 @@
 # one type is as Vault expects it, and a method says a name that it did not.
 set -eu
 cd "$(dirname "$0")/../ci/vault"
-export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off GOTOOLCHAIN=local
+export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -gcflags=all=-dwarf=false' GOWORK=off GOTOOLCHAIN=local
 sdk=github.com/hashicorp/vault/sdk
 discover=github.com/hashicorp/go-discover
 

@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
-export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false' GOWORK=off
+export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -gcflags=all=-dwarf=false' GOWORK=off
 
 key=$({ go version; cat ci/trust/go.??? ci/trust/registry/*.go ci/bench/go.??? ci/slsa/go.???; } | sha256sum | cut -c1-16)
 bin=$root/.bench/verifiers/$key

@@ -37,11 +37,11 @@ func build(ctx context.Context, c config) error {
 	if err := os.MkdirAll(lib, 0o755); err != nil {
 		return err
 	}
-	if err := goBuild(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false"},
+	if err := goBuild(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false -gcflags=all=-dwarf=false"},
 		append(daggerFlags(c), "-o", lib+"/", "tool")...); err != nil {
 		return err
 	}
-	if err := goBuild(ctx, []string{"CGO_ENABLED=1", "GOFLAGS=-trimpath -buildvcs=false", "GOBIN=" + lib},
+	if err := goBuild(ctx, []string{"CGO_ENABLED=1", "GOFLAGS=-trimpath -buildvcs=false -gcflags=all=-dwarf=false", "GOBIN=" + lib},
 		"install", "-tags", "seccomp,netgo,osusergo", "-ldflags", "-s -w -X main.version="+strings.TrimPrefix(runcVersion, "v"), "github.com/opencontainers/runc@"+runcVersion); err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func buildCLI(ctx context.Context, c config, cli string) error {
 	if err := os.MkdirAll(filepath.Dir(cli), 0o755); err != nil {
 		return err
 	}
-	if err := goBuild(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false"},
+	if err := goBuild(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false -gcflags=all=-dwarf=false"},
 		append(daggerFlags(c), "-o", cli+".new", "github.com/dagger/dagger/cmd/dagger")...); err != nil {
 		return err
 	}

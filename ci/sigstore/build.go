@@ -47,7 +47,7 @@ func build(ctx context.Context, c *config) error {
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return err
 	}
-	args := []string{"build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", tmp + string(filepath.Separator)}
+	args := []string{"build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags=-s -w", "-o", tmp + string(filepath.Separator)}
 	for _, p := range programs {
 		args = append(args, p)
 	}

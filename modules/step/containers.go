@@ -38,7 +38,9 @@ func (m *Step) released(repository *dagger.Directory) *dagger.File {
 		WithEnvVariable("GOMODCACHE", goModules).
 		WithEnvVariable("GOCACHE", "/build").
 		WithEnvVariable("CGO_ENABLED", "0").
-		WithEnvVariable("GOFLAGS", "-trimpath -buildvcs=false").
+		WithEnvVariable("GOFLAGS", "-trimpath -buildvcs=false -gcflags=all=-dwarf=false").
+		// As the compiler lives for seconds, collecting its garbage is for little.
+		WithEnvVariable("GOGC", "400").
 		WithMountedDirectory("/src", repository).
 		WithWorkdir("/src").
 		WithExec([]string{"go", "build", "-ldflags=-s -w", "-o", "/pathctl", "./pathsdk/cmd/pathctl"}).

@@ -169,7 +169,7 @@ func huntUnfenced(t *testing.T, world string) {
 	own := t.TempDir()
 	bin := filepath.Join(own, "lib.test")
 	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-trimpath", "-vet=off", "-o", bin, "./lib")
-	build.Dir, build.Env = src, append(os.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false")
+	build.Dir, build.Env = src, append(os.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false "+os.Getenv("GOFLAGS"))
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

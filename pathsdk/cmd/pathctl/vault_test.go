@@ -327,7 +327,7 @@ func TestHunt(t *testing.T) {
 	w.ship(t, regtest.New(t).Repo("hello")+":v1").says(t, "ship", 0)
 
 	cmd := exec.Command("go", "test", "-count=1", "-run", "TestHunt", ".")
-	cmd.Dir, cmd.Env = w.src, append(os.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false")
+	cmd.Dir, cmd.Env = w.src, append(os.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false "+os.Getenv("GOFLAGS"))
 	out, err := cmd.CombinedOutput()
 	for _, place := range []string{"the environment", "/environ", ".vault-token"} {
 		if err == nil || !strings.Contains(string(out), place) {

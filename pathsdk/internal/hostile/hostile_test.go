@@ -38,7 +38,7 @@ func TestHuntSucceeds(t *testing.T) {
 	if err := os.CopyFS(build.Dir, os.DirFS(Service(2))); err != nil {
 		t.Fatal(err)
 	}
-	build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false")
+	build.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false "+os.Getenv("GOFLAGS"))
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
