@@ -39,7 +39,7 @@ func (m *Step) released(repository *dagger.Directory) *dagger.File {
 		WithEnvVariable("GOCACHE", "/build").
 		WithEnvVariable("CGO_ENABLED", "0").
 		WithEnvVariable("GOFLAGS", "-trimpath -buildvcs=false -gcflags=all=-dwarf=false").
-		// As the compiler lives for seconds, collecting its garbage is for little.
+		// The compiler lives for seconds: to collect its garbage costs more than the memory.
 		WithEnvVariable("GOGC", "400").
 		WithMountedDirectory("/src", repository).
 		WithWorkdir("/src").

@@ -1,8 +1,9 @@
 package sbom
 
 import (
-	"encoding/base64"
+	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -49,9 +50,6 @@ func component(p pkg.Package) cdx.Component {
 	c := cdx.Component{
 		BOMRef: bomRef(p), Type: cdx.ComponentTypeLibrary, Name: p.Name, Version: p.Version,
 		PackageURL: p.PURL, Licenses: licenses(p),
-	}
-	if p.Type == pkg.BinaryPkg {
-		c.Type = cdx.ComponentTypeApplication
 	}
 	properties := tagged("syft:package", p)
 	if p.Metadata != nil {
@@ -113,7 +111,7 @@ func distribution(r linux.Release) cdx.Component {
 	}
 	switch {
 	case r.ID == "":
-		c.Name = "unknown" // the schema wants a name
+		c.Name = "unknown" // what has no name can't be talked of
 	case r.VersionID == "":
 		c.BOMRef = "os:" + r.ID
 	default:
@@ -169,34 +167,18 @@ func licenses(p pkg.Package) *cdx.Licenses {
 	var expressions []string
 	seen := map[string]bool{}
 	for _, l := range p.Licenses.ToSlice() {
-		choice := cdx.License{Name: l.Value}
-		switch to := &other; {
-		case spdxListed()[l.SPDXExpression]:
-			choice, to = cdx.License{ID: l.SPDXExpression}, &known
-			fallthrough
-		case l.SPDXExpression == "":
-			for _, url := range l.URLs {
-				c := choice
-				if c.URL = url; c.ID == "" && c.Name == "" {
-					c.Name = url
-				}
-				*to = append(*to, cdx.LicenseChoice{License: &c})
+		switch id := l.SPDXExpression; {
+		case listed()[id]:
+			if !seen[id] {
+				known = append(known, cdx.LicenseChoice{License: &cdx.License{ID: id}})
 			}
-			if len(l.URLs) == 0 && !seen[choice.ID] {
-				*to = append(*to, cdx.LicenseChoice{License: &choice})
-				seen[choice.ID] = choice.ID != ""
-			}
-		case strings.HasPrefix(l.SPDXExpression, "UNKNOWN_"): // a text, named by its digest
-			choice.Name = l.SPDXExpression
-			if len(l.URLs) > 0 {
-				choice.URL = l.URLs[0]
-			}
-			if l.Contents != "" {
-				choice.Text = &cdx.AttachedText{ContentType: "text/plain", Encoding: "base64", Content: base64.StdEncoding.EncodeToString([]byte(l.Contents))}
-			}
-			other = append(other, cdx.LicenseChoice{License: &choice})
+			seen[id] = true
+		case id == "" || laterThanSchema[id] || strings.HasPrefix(id, "UNKNOWN_"): // the last is a text's digest
+			other = append(other, cdx.LicenseChoice{License: &cdx.License{Name: cmp.Or(id, l.Value)}})
 		default:
-			expressions = append(expressions, l.SPDXExpression)
+			if e := bare(id); e != "" {
+				expressions = append(expressions, e)
+			}
 		}
 	}
 	all := append(known, other...)
@@ -205,51 +187,68 @@ func licenses(p pkg.Package) *cdx.Licenses {
 		for _, e := range expressions {
 			all = append(all, cdx.LicenseChoice{License: &cdx.License{Name: e}})
 		}
-	case len(expressions) > 0:
-		for i, e := range expressions {
-			if expressions[i] = bare(e); len(expressions) > 1 {
-				expressions[i] = "(" + bare(e) + ")"
-			}
-		}
-		all = cdx.Licenses{{Expression: strings.Join(expressions, " AND ")}}
+	case len(expressions) == 1:
+		all = cdx.Licenses{{Expression: expressions[0]}}
+	case len(expressions) > 1:
+		all = cdx.Licenses{{Expression: "(" + strings.Join(expressions, ") AND (") + ")"}}
 	default:
 		return nil
 	}
 	return &all
 }
 
-// bare is an expression without parentheses around all of it.
+// bare is an expression without blanks and parentheses around all of it. It is a producer's,
+// of any length: each byte is looked at once.
 func bare(e string) string {
-	inner, ok := strings.CutPrefix(e, "(")
-	inner, also := strings.CutSuffix(inner, ")")
-	open := 0
-	for _, c := range inner {
-		switch c {
-		case '(':
-			open++
-		case ')':
-			open--
-		}
-		if open < 0 {
-			return e // the first one closes before the end
+	var open []int
+	closes := map[int]int{} // where a parenthesis closes, by where it opens
+	for i := range len(e) {
+		switch {
+		case e[i] == '(':
+			open = append(open, i)
+		case e[i] == ')' && len(open) > 0:
+			closes[open[len(open)-1]] = i
+			open = open[:len(open)-1]
 		}
 	}
-	if !ok || !also {
-		return e
+	first, last := 0, len(e)-1
+	for first <= last {
+		switch end, ok := closes[first]; {
+		case e[first] == ' ':
+			first++
+		case e[last] == ' ':
+			last--
+		case ok && end == last:
+			first, last = first+1, last-1
+		default:
+			return e[first : last+1]
+		}
 	}
-	return bare(inner)
+	return ""
 }
 
-// spdxListed are the identifiers in SPDX's list of licenses.
-var spdxListed = sync.OnceValue(func() map[string]bool {
+// listed are the identifiers of SPDX's licenses that CycloneDX 1.6 takes.
+var listed = sync.OnceValue(func() map[string]bool {
 	m := map[string]bool{}
 	for _, id := range slices.Concat(spdxlicenses.GetLicenses(), spdxlicenses.GetDeprecated()) {
-		m[id] = true
+		m[id] = !laterThanSchema[id]
 	}
 	return m
 })
 
-// refer adds a reference, unless it is no URL, which the schema refuses.
+// laterThanSchema are those that the schema's own list has not.
+var laterThanSchema = map[string]bool{
+	"Advanced-Cryptics-Dictionary": true, "ALGLIB-Documentation": true, "BSD-3-Clause-Tso": true,
+	"BSD-Mark-Modifications": true, "Buddy": true, "CAPEC-tou": true, "ESA-PL-permissive-2.4": true,
+	"ESA-PL-strong-copyleft-2.4": true, "ESA-PL-weak-copyleft-2.4": true,
+	"HPND-sell-variant-critical-systems": true, "HPND-SMC": true, "hyphen-bulgarian": true,
+	"ISO-permission": true, "MIT-STK": true, "MMPL-1.0.1": true, "NIST-PD-TNT": true,
+	"OpenMDW-1.0": true, "OSSP": true, "ParaType-Free-Font-1.3": true, "SGMLUG-PM": true,
+	"TekHVC": true, "UnRAR": true, "Vixie-Cron": true, "WordNet": true, "WTFNMFPL": true,
+	"X11-no-permit-persons": true,
+}
+
+// refer adds a reference, if it is a web address.
 func refer(c *cdx.Component, kind cdx.ExternalReferenceType, url, comment string) {
 	if !webURL(url) {
 		return
@@ -263,7 +262,7 @@ func refer(c *cdx.Component, kind cdx.ExternalReferenceType, url, comment string
 // tagged are properties of a value: its fields with a tag "cyclonedx", which names them,
 // and theirs, with colons between. They are sorted by name.
 func tagged(prefix string, value any) []cdx.Property {
-	var list []cdx.Property
+	found := map[string]string{}
 	var walk func(name string, v reflect.Value)
 	walk = func(name string, v reflect.Value) {
 		text := ""
@@ -297,10 +296,13 @@ func tagged(prefix string, value any) []cdx.Property {
 			text = strconv.FormatUint(v.Uint(), 10)
 		}
 		if text != "" {
-			list = append(list, cdx.Property{Name: name, Value: text})
+			found[name] = text
 		}
 	}
 	walk(prefix, reflect.ValueOf(value))
-	slices.SortFunc(list, func(a, b cdx.Property) int { return strings.Compare(a.Name, b.Name) })
+	var list []cdx.Property
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		list = append(list, cdx.Property{Name: name, Value: found[name]})
+	}
 	return list
 }

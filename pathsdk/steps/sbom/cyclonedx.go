@@ -112,7 +112,7 @@ func addProperty(c *cdx.Component, name, value string) {
 	*c.Properties = append(*c.Properties, cdx.Property{Name: name, Value: value})
 }
 
-// webURL reports whether the schema takes it as a reference.
+// webURL reports whether it is an address of the web, in characters that every reader takes.
 func webURL(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && !dirty(s) && !strings.ContainsAny(s, " <>\"{}|\\^`")

@@ -50,7 +50,7 @@ func (d document) id(format string) uuid.UUID {
 	}, "\n")))
 }
 
-// model is the document in syft's terms. What syft's encoders add of time and
+// model is the document in syft's terms. What its encoder of SPDX adds of time and
 // chance is replaced afterwards.
 func (d document) model() sbom.SBOM {
 	packages := pkg.NewCollection(d.inventory.packages...)
