@@ -3,7 +3,6 @@
 package tekton_test
 
 import (
-	"archive/tar"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,7 +30,6 @@ import (
 
 	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/tekton/controller"
-	ready "github.com/pavedpaths/paths/tekton/internal/world"
 )
 
 // TestBenchTekton lets PATHS_BENCH_SIZES runs at once go through the cluster, each size by
@@ -87,7 +85,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{world: newWorld(t, compiled(t))}
+	b := &bench{world: newWorld(t, compiled(t, func(dir string) error { tiny(t, dir, 0); return nil }))}
 	config, err := clientcmd.BuildConfigFromFlags("", env(t, "PATHS_KUBECONFIG"))
 	if err != nil {
 		t.Fatal(err)
@@ -109,51 +107,6 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	return b
-}
-
-// compiled puts Go's standard library into an image, compiled as the path's steps compile
-// it. Each build has a cache of its own, which begins empty: without this, two processors
-// compile the same hundred packages in each of hundreds of runs, which takes longer than
-// the Pipeline's time limit, and tells nothing about runs or signing.
-func compiled(t *testing.T) func(*ready.Layer) {
-	t.Helper()
-	dir := t.TempDir()
-	program, cache, source := filepath.Join(dir, "compiled"), filepath.Join(dir, "cache"), filepath.Join(dir, "source")
-	if err := os.MkdirAll(source, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	tiny(t, source, 0)
-	for _, c := range []struct {
-		dir  string
-		args []string
-	}{
-		{".", []string{"build", "-ldflags=-s -w", "-o", program, "./testdata/compiled"}},
-		{source, []string{"build", "-trimpath", "-o", filepath.Join(dir, "tiny"), "."}},
-		{source, []string{"test", "-trimpath", "-coverprofile=" + filepath.Join(dir, "cover"), "."}},
-	} {
-		cmd := exec.Command("go", c.args...)
-		cmd.Dir = c.dir
-		if c.dir == source {
-			cmd.Env = append(os.Environ(), "GOCACHE="+cache, "GOFLAGS=-mod=readonly -buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
-		}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go %q: %v\n%s", c.args, err, out)
-		}
-	}
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "go.env"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings = append(settings, "\nGOCACHEPROG=/usr/local/bin/compiled /usr/local/gocache\n"...)
-	return func(l *ready.Layer) {
-		l.File("/usr/local/bin/compiled", program)
-		l.Tree("usr/local/gocache", cache, nil)
-		l.Add(tar.Header{Typeflag: tar.TypeReg, Name: "usr/local/go/go.env", Mode: 0o644}, settings)
-	}
 }
 
 // tiny writes a service of which nothing is left to compile but itself. Its number makes

@@ -91,6 +91,8 @@ func TestTektonDisturbed(t *testing.T) {
 			t.Helper()
 			w.kubectl(t, "", "wait", "--for=condition=MemoryPressure="+want, "node", "--all", "--timeout=180s")
 		}
+		// One that takes a while: it is to be there when pods are evicted.
+		url, commit := w.service(t, "slow", "package main\n\nimport (\n\t\"testing\"\n\t\"time\"\n)\n\nfunc TestSlow(t *testing.T) { time.Sleep(time.Minute) }\n")
 		// Of a container that the kubelet lost with its pod, Tekton 1.12 can't read how it
 		// ended, and tries again until the run's time is up.
 		run := w.start(t, strings.Replace(w.pipelineRun(t, url, commit, image("pressed")), "  taskRunTemplate:", "  timeouts: {pipeline: 4m}\n  taskRunTemplate:", 1))

@@ -17,7 +17,7 @@ import (
 // one's own, in a namespace that is nobody's zone and enforces the profile restricted: a TaskRun
 // of StepActions, and a PipelineRun of Tasks. Both make the same image of the same commit.
 func TestTektonSteps(t *testing.T) {
-	w := cluster(t)
+	w := released(t)
 	namespace := fmt.Sprintf("team-%d", time.Now().Unix()) // the last one may still be going
 	w.kubectl(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+namespace+", labels: {pod-security.kubernetes.io/enforce: restricted}}\n", "apply", "-f", "-")
 	t.Cleanup(func() { w.kubectl(t, "", "delete", "namespace", namespace, "--wait=false") })

@@ -22,7 +22,7 @@ import (
 // TestTektonShips is the road of an honest tenant: the README's commands as they stand, and
 // at their end an image that anybody can verify.
 func TestTektonShips(t *testing.T) {
-	w := cluster(t)
+	w := released(t)
 	service := w.Service
 	if os.Getenv("QUICK") != "" {
 		service = hello

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,19 +27,89 @@ const (
 	apps            = ready.Apps
 )
 
-var (
-	once  sync.Once
-	built *world
-)
+// installed is the world that the cluster has: what one installs replaces what another did.
+var installed struct {
+	kind string
+	*world
+}
 
-// cluster makes the world, once for all tests.
+// cluster is the world of most tests. In its image with Go, the standard library is compiled:
+// each build's own cache begins empty, and two processors would do little else.
 func cluster(t *testing.T) *world {
 	t.Helper()
-	once.Do(func() { built = newWorld(t, nil) })
-	if built == nil {
+	return install(t, "compiled", func() func(*ready.Layer) {
+		return compiled(t, func(dir string) error {
+			for name, text := range map[string]string{"forger": forger, "memory": memory, "disk": disk} {
+				if err := os.WriteFile(filepath.Join(dir, name+"_test.go"), []byte(text), 0o644); err != nil {
+					return err
+				}
+			}
+			return hello(dir)
+		})
+	})
+}
+
+// released is a world as a platform team has it: nothing is compiled in its image with Go.
+func released(t *testing.T) *world {
+	t.Helper()
+	return install(t, "released", func() func(*ready.Layer) { return nil })
+}
+
+func install(t *testing.T, kind string, more func() func(*ready.Layer)) *world {
+	t.Helper()
+	if installed.kind != kind {
+		installed.kind, installed.world = kind, nil
+		installed.world = newWorld(t, more())
+	}
+	if installed.world == nil {
 		t.Fatal("the world could not be made")
 	}
-	return built
+	return installed.world
+}
+
+// compiled puts into an image what Go's standard library and a service are compiled to, as
+// the path's steps compile them.
+func compiled(t *testing.T, service func(dir string) error) func(*ready.Layer) {
+	t.Helper()
+	dir := t.TempDir()
+	program, cache, source := filepath.Join(dir, "compiled"), filepath.Join(dir, "cache"), filepath.Join(dir, "source")
+	if err := os.MkdirAll(source, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := service(source); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		dir  string
+		args []string
+	}{
+		{".", []string{"build", "-ldflags=-s -w", "-o", program, "./testdata/compiled"}},
+		{source, []string{"build", "-trimpath", "-o", filepath.Join(dir, "service"), "."}},
+		{source, []string{"test", "-trimpath", "-run=^$", "-coverprofile=" + filepath.Join(dir, "cover"), "."}},
+	} {
+		cmd := exec.Command("go", c.args...)
+		cmd.Dir = c.dir
+		if c.dir == source {
+			cmd.Env = append(os.Environ(), "GOCACHE="+cache, "GOFLAGS=-mod=readonly -buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go %q: %v\n%s", c.args, err, out)
+		}
+	}
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "go.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings = append(settings, "\nGOCACHEPROG=/usr/local/bin/compiled /usr/local/gocache\n"...)
+	return func(l *ready.Layer) {
+		l.File("/usr/local/bin/compiled", program)
+		l.Tree("usr/local/gocache", cache, nil)
+		l.Add(tar.Header{Typeflag: tar.TypeReg, Name: "usr/local/go/go.env", Mode: 0o644}, settings)
+	}
 }
 
 // newWorld makes a world. What more puts into the image with Go goes before Go's own files.
