@@ -96,8 +96,18 @@ func (d clusterDoctor) version(ctx context.Context) check {
 	if !strings.HasPrefix(v, testedTekton) {
 		return check{Name: "tekton", State: "warning", Detail: fmt.Sprintf("Tekton Pipelines is %q, and the Tasks were tested with %sx", v, testedTekton), Fix: "use a release that was tested, or try a run first"}
 	}
+	starved := false
 	for _, name := range []string{"tekton-pipelines-controller -n tekton-pipelines", "tekton-pipelines-webhook -n tekton-pipelines", "tekton-pipelines-remote-resolvers -n tekton-pipelines-resolvers"} {
 		var deployment struct {
+			Spec struct {
+				Template struct {
+					Spec struct {
+						Containers []struct {
+							Resources struct{ Requests map[string]string }
+						}
+					}
+				}
+			}
 			Status struct{ AvailableReplicas int }
 		}
 		if err := d.read(ctx, &deployment, append([]string{"deployment"}, strings.Fields(name)...)...); err != nil {
@@ -106,6 +116,14 @@ func (d clusterDoctor) version(ctx context.Context) check {
 		if deployment.Status.AvailableReplicas == 0 {
 			return problem("tekton", fmt.Errorf("no pod of deployment %s is available", name), "look why: kubectl describe deployment "+name)
 		}
+		for _, c := range deployment.Spec.Template.Spec.Containers {
+			starved = starved || strings.HasPrefix(name, "tekton-pipelines-controller") && c.Resources.Requests["cpu"] == ""
+		}
+	}
+	if starved {
+		// As it is released: on a node full of builds it misses its health checks, and dies.
+		return check{Name: "tekton", State: "warning", Detail: "Tekton's controller asks for no processor: builds on its node can starve it",
+			Fix: "kubectl -n tekton-pipelines set resources deployment/tekton-pipelines-controller --requests=cpu=50m"}
 	}
 	return fine("tekton", "Tekton Pipelines %s", v)
 }

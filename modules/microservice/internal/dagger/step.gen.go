@@ -765,7 +765,7 @@ func (r *Step) Custom(source *Directory, sourceDigest string, name string, comma
 
 // Debug looks into an image that has no shell of its own: a container with the shell
 // of the image with Go, and the other's files in /image.
-func (r *Step) Debug(image *Container) *Container { // step (../../../../modules/step/containers.go:57:1)
+func (r *Step) Debug(image *Container) *Container { // step (../../../../modules/step/containers.go:59:1)
 	assertNotNil("image", image)
 	q := r.query.Select("debug")
 	q = q.Arg("image", image)
