@@ -59,6 +59,20 @@ func (d clusterDoctor) checks(ctx context.Context) []check {
 
 type configMap struct{ Data map[string]string }
 
+type deployment struct {
+	Spec struct {
+		Template struct {
+			Spec struct {
+				Containers []struct {
+					Args      []string
+					Resources struct{ Requests map[string]string }
+				}
+			}
+		}
+	}
+	Status struct{ AvailableReplicas int }
+}
+
 // unread is a check that failed since an object could not be read. The advice is for one
 // that is not there: to make it helps nobody who may not read it.
 func unread(name string, err error, advice string) check {
@@ -98,18 +112,7 @@ func (d clusterDoctor) version(ctx context.Context) check {
 	}
 	starved := false
 	for _, name := range []string{"tekton-pipelines-controller -n tekton-pipelines", "tekton-pipelines-webhook -n tekton-pipelines", "tekton-pipelines-remote-resolvers -n tekton-pipelines-resolvers"} {
-		var deployment struct {
-			Spec struct {
-				Template struct {
-					Spec struct {
-						Containers []struct {
-							Resources struct{ Requests map[string]string }
-						}
-					}
-				}
-			}
-			Status struct{ AvailableReplicas int }
-		}
+		var deployment deployment
 		if err := d.read(ctx, &deployment, append([]string{"deployment"}, strings.Fields(name)...)...); err != nil {
 			return unread("tekton", err, "install Tekton Pipelines v1.12, resolvers included")
 		}
@@ -266,14 +269,7 @@ func (d clusterDoctor) tasks(ctx context.Context) check {
 }
 
 func (d clusterDoctor) controller(ctx context.Context) check {
-	var deployment struct {
-		Spec struct {
-			Template struct {
-				Spec struct{ Containers []struct{ Args []string } }
-			}
-		}
-		Status struct{ AvailableReplicas int }
-	}
+	var deployment deployment
 	if err := d.read(ctx, &deployment, "deployment", "paths-controller", "-n", "paths-system"); err != nil {
 		return unread("controller", err, "install tekton/controller/deploy.yaml")
 	}

@@ -22,8 +22,8 @@ import (
 )
 
 // Components and their properties are named as syft names them, so that what reads its
-// documents reads ours. Its own encoder would bring downloaders for the storage of three
-// clouds into every program with this package: a sixth of all that is compiled.
+// documents reads ours. Its own encoder would bring downloaders for the storage of two
+// clouds into every program with this package: a sixth of what pathctl is compiled from.
 
 // components are the packages, and the distribution that they are of.
 func (d document) components() []cdx.Component {
@@ -174,7 +174,9 @@ func licenses(p pkg.Package) *cdx.Licenses {
 			}
 			seen[id] = true
 		case id == "" || laterThanSchema[id] || strings.HasPrefix(id, "UNKNOWN_"): // the last is a text's digest
-			other = append(other, cdx.LicenseChoice{License: &cdx.License{Name: cmp.Or(id, l.Value)}})
+			if name := cmp.Or(id, l.Value); name != "" {
+				other = append(other, cdx.LicenseChoice{License: &cdx.License{Name: name}})
+			}
 		default:
 			if e := bare(id); e != "" {
 				expressions = append(expressions, e)
@@ -198,33 +200,33 @@ func licenses(p pkg.Package) *cdx.Licenses {
 }
 
 // bare is an expression without blanks and parentheses around all of it. It is a producer's,
-// of any length: each byte is looked at once.
+// of any length: each byte is looked at once, and nothing is kept of it.
 func bare(e string) string {
-	var open []int
-	closes := map[int]int{} // where a parenthesis closes, by where it opens
-	for i := range len(e) {
-		switch {
-		case e[i] == '(':
-			open = append(open, i)
-		case e[i] == ')' && len(open) > 0:
-			closes[open[len(open)-1]] = i
-			open = open[:len(open)-1]
+	around := len(e) - len(strings.TrimLeft(e, "( "))
+	until := len(strings.TrimRight(e, ") "))
+	opened := strings.Count(e[:around], "(")
+	inner := ""
+	if around < until {
+		inner = e[around:until]
+	}
+	// As many go as stay open all the way.
+	open, fewest := opened, opened
+	for i := range len(inner) {
+		switch inner[i] {
+		case '(':
+			open++
+		case ')':
+			open--
+			fewest = min(fewest, open)
 		}
 	}
-	first, last := 0, len(e)-1
-	for first <= last {
-		switch end, ok := closes[first]; {
-		case e[first] == ' ':
-			first++
-		case e[last] == ' ':
-			last--
-		case ok && end == last:
-			first, last = first+1, last-1
-		default:
-			return e[first : last+1]
-		}
+	if closed := strings.Count(e[max(around, until):], ")"); open != closed || fewest < 0 {
+		return strings.TrimSpace(e) // they don't match: not for us to mend
 	}
-	return ""
+	for e = strings.TrimSpace(e); fewest > 0; fewest-- {
+		e = strings.TrimSpace(e[1 : len(e)-1])
+	}
+	return e
 }
 
 // listed are the identifiers of SPDX's licenses that CycloneDX 1.6 takes.

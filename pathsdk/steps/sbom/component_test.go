@@ -13,6 +13,8 @@ import (
 	"github.com/anchore/syft/syft/pkg"
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
 // TestLicenses compares with what CycloneDX has for each kind of license: identifiers of
@@ -35,6 +37,7 @@ func TestLicenses(t *testing.T) {
 		"too new":        {licensed("WordNet"), `[{"license":{"name":"WordNet"}}]`},
 		"twice":          {[]pkg.License{{SPDXExpression: "MIT"}, {SPDXExpression: "MIT", Value: "mit"}}, `[{"license":{"id":"MIT"}}]`},
 		"blanks":         {licensed(" ( ((MIT) OR (ISC)) ) "), `[{"expression":"(MIT) OR (ISC)"}]`},
+		"no name":        {[]pkg.License{{}}, `null`},
 		"nothing":        {[]pkg.License{{SPDXExpression: "(( ))"}}, `null`},
 	} {
 		got, err := json.Marshal(licenses(pkg.Package{Licenses: pkg.NewLicenseSet(c.licenses...)}))
@@ -75,6 +78,33 @@ func TestBare(t *testing.T) {
 	}
 	if got := bare(strings.Repeat("(", n)); len(got) != n {
 		t.Errorf("%d", len(got))
+	}
+	for e, want := range map[string]string{
+		"": "", " ": "", "()": "", " ( ) ": "", ")(": ")(", "(": "(", ")": ")", "(a": "(a", "a)": "a)", "((a)": "((a)",
+		"a": "a", "( a )": "a", "((a))": "a", "(a)(b)": "(a)(b)", "((a) (b))": "(a) (b)", "((a) b)": "(a) b", "(a (b))": "a (b)", "a) (b": "a) (b", "(a)) ((b)": "(a)) ((b)",
+	} {
+		if got := bare(e); got != want {
+			t.Errorf("%q: %q, want %q", e, got, want)
+		}
+	}
+}
+
+// TestNoPackages is an image with nothing to list: the schema takes it, too.
+func TestNoPackages(t *testing.T) {
+	raw, err := document{name: "example.com/x", image: step.Digest("sha256:" + strings.Repeat("0", 64)), inventory: &inventory{}}.cycloneDX()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := schemas()
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := all["CycloneDX"].Validate(doc); err != nil {
+		t.Error(err)
 	}
 }
 
