@@ -1,29 +1,30 @@
 #!/bin/sh
 # Builds ahead, and starts nothing, what end-to-end tests build when they first run: the
-# programs beside ours, from their Go modules. The parts are those of "signing" (other
-# verifiers, a Sigstore, a Vault) and of "hosts" (a Kubernetes with Tekton, Tekton Chains,
-# a Dagger engine); each is named on standard output once it is built. CI compiles with it
-# while tests wait. Where their modules can, they take the libraries that they don't verify
-# with in the versions that our own module has: what two of them share is compiled once.
+# programs beside ours, from their Go modules. A part is what a suite needs beyond those
+# before it, in the order in which CI runs them: e2e-trust (other verifiers, a Sigstore),
+# e2e-vault, e2e-kyverno, e2e-dagger (an engine), e2e-tekton (Tekton Chains, a Kubernetes
+# with Tekton). Each is named on standard output once it is built. CI compiles with it
+# while tests run. Where their modules can, the programs take the libraries that they don't
+# verify with in the versions that our own module has: what two share is compiled once.
 set -eu
 cd "$(dirname "$0")/.."
 # The folders that the suites start theirs in.
 export PATHS_CLUSTER="$PWD/.bench/cluster" PATHS_SIGSTORE="$PWD/.bench/sigstore"
 for part in "$@"; do
 	case $part in
-	signing)
+	e2e-trust)
 		scripts/verifiers.sh
 		scripts/sigstore.sh build
-		scripts/export.sh
-		scripts/vault.sh
 		;;
-	hosts)
+	e2e-vault) scripts/vault.sh ;;
+	e2e-kyverno) scripts/export.sh ;;
+	e2e-dagger) scripts/engine.sh build ;;
+	e2e-tekton)
 		scripts/chains.sh
-		scripts/engine.sh build
 		scripts/cluster.sh build
 		;;
 	*)
-		echo "scripts/programs.sh: there is no part $part: name signing or hosts" >&2
+		echo "scripts/programs.sh: there is no part $part: name e2e-trust, e2e-vault, e2e-kyverno, e2e-dagger or e2e-tekton" >&2
 		exit 2
 		;;
 	esac >/dev/null
