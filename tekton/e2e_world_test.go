@@ -90,7 +90,7 @@ func compiled(t *testing.T, service func(dir string) error) func(*ready.Layer) {
 		cmd := exec.Command("go", c.args...)
 		cmd.Dir = c.dir
 		if c.dir == source {
-			cmd.Env = append(os.Environ(), "GOCACHE="+cache, "GOFLAGS=-mod=readonly -buildvcs=false -gcflags=all=-dwarf=false", "GOWORK=off", "CGO_ENABLED=0")
+			cmd.Env = append(os.Environ(), "GOCACHE="+cache, "GOFLAGS=-mod=readonly -buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
 		}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("go %q: %v\n%s", c.args, err, out)

@@ -45,9 +45,7 @@ func MakeHome(home string) error {
 // the same bytes. The network is off.
 //
 // Use the same flags in every step, -trimpath among them: each set of flags
-// has its own compiled packages in the cache. They say nothing for debuggers, which
-// takes a fifth less time and which an image does without by default; a -gcflags on the
-// command line takes that back.
+// has its own compiled packages in the cache.
 func Env(f Folders, source string) []string {
 	return []string{
 		"CGO_ENABLED=0",
@@ -79,7 +77,7 @@ func Flags(source string) string {
 	if Vendored(source) {
 		mod = "-mod=vendor"
 	}
-	return mod + " -buildvcs=false -gcflags=all=-dwarf=false"
+	return mod + " -buildvcs=false"
 }
 
 // Vendored reports whether the module in source has its dependencies in a

@@ -76,7 +76,7 @@ func TestParseSums(t *testing.T) {
 func TestFlags(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if got := gomod.Flags(dir); got != "-mod=readonly -buildvcs=false -gcflags=all=-dwarf=false" {
+	if got := gomod.Flags(dir); got != "-mod=readonly -buildvcs=false" {
 		t.Errorf("flags = %q", got)
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "vendor"), 0o755); err != nil {
@@ -85,7 +85,7 @@ func TestFlags(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "vendor", "modules.txt"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got := gomod.Flags(dir); got != "-mod=vendor -buildvcs=false -gcflags=all=-dwarf=false" {
+	if got := gomod.Flags(dir); got != "-mod=vendor -buildvcs=false" {
 		t.Errorf("flags of a vendored source = %q", got)
 	}
 }

@@ -82,7 +82,6 @@ type plan struct {
 	platforms  []v1.Platform
 	created    time.Time
 	ldflags    []string
-	debug      bool // keep what debuggers read
 	tags       []string
 	base       baseimage.Base
 	about      map[string]string // annotations and labels
@@ -159,7 +158,7 @@ func newPlan(ctx context.Context, in Inputs) (plan, error) {
 	if p.ldflags, err = expand(in.Ldflags, p, in.Revision); err != nil {
 		return p, err
 	}
-	if p.debug, err = linkerFlags(p.ldflags); err != nil {
+	if err := linkerFlags(p.ldflags); err != nil {
 		return p, err
 	}
 	rel, err := mainPackage(string(in.Source), in.Package, p.platforms[0], p.tags)
@@ -218,24 +217,20 @@ func expand(flags []string, p plan, revision string) ([]string, error) {
 }
 
 // linkerFlags allows the flags that change what a binary says of itself. Others
-// name programs for the linker to run, or files for it to read and write. It reports
-// whether the linker keeps what debuggers read: -s and -w both leave that out.
-func linkerFlags(flags []string) (debug bool, err error) {
-	debug = true
+// name programs for the linker to run, or files for it to read and write.
+func linkerFlags(flags []string) error {
 	words := strings.Fields(strings.Join(flags, " "))
 	for i := 0; i < len(words); i++ {
 		w := words[i]
 		switch {
-		case w == "-s", w == "-w":
-			debug = false
-		case strings.HasPrefix(w, "-X="), strings.HasPrefix(w, "-buildid="):
+		case w == "-s", w == "-w", strings.HasPrefix(w, "-X="), strings.HasPrefix(w, "-buildid="):
 		case w == "-X" && i+1 < len(words) && strings.Contains(words[i+1], "=") && words[i+1][0] != '-':
 			i++
 		default:
-			return false, step.Usagef("input %q: %q is not allowed: give -s, -w, -X name=value or -buildid=value", "ldflags", w)
+			return step.Usagef("input %q: %q is not allowed: give -s, -w, -X name=value or -buildid=value", "ldflags", w)
 		}
 	}
-	return debug, nil
+	return nil
 }
 
 // list names each platform's image.

@@ -3,8 +3,6 @@ package build_test
 import (
 	"bytes"
 	"debug/buildinfo"
-	godwarf "debug/dwarf"
-	"debug/elf"
 	"errors"
 	"os"
 	"path/filepath"
@@ -33,7 +31,6 @@ func TestBuild(t *testing.T) {
 	})
 	t.Run("reproducible", func(t *testing.T) { testReproducible(t, cache) })
 	t.Run("one platform", func(t *testing.T) { testOnePlatform(t, cache) })
-	t.Run("for debuggers", func(t *testing.T) { testDebug(t, cache) })
 	t.Run("compile error", func(t *testing.T) { testCompileError(t, cache) })
 }
 
@@ -47,7 +44,7 @@ func testReproducible(t *testing.T, cache string) {
 			w.cache = cache
 		}
 		w.in["revision"], w.in["repository"], w.in["created"] = "0123abcd", "https://example.com/team/hello", "2026-01-31T12:00:00Z"
-		w.in["ldflags"] = []string{"-s", "-w", "-X main.version={{.Revision}}"}
+		w.in["ldflags"] = []string{"-X main.version={{.Revision}}"}
 		runs := 1
 		if i == 1 {
 			runs = 2
@@ -116,7 +113,7 @@ func testReproducible(t *testing.T, cache string) {
 	for _, s := range info.Settings {
 		settings[s.Key] = s.Value
 	}
-	wantSettings := map[string]string{"-buildmode": "exe", "-compiler": "gc", "-gcflags": "all=-dwarf=false", "-trimpath": "true", "CGO_ENABLED": "0", "GOARCH": "amd64", "GOOS": "linux", "GOAMD64": "v1"}
+	wantSettings := map[string]string{"-buildmode": "exe", "-compiler": "gc", "-trimpath": "true", "CGO_ENABLED": "0", "GOARCH": "amd64", "GOOS": "linux", "GOAMD64": "v1"}
 	delete(settings, "DefaultGODEBUG")
 	if d := cmp.Diff(wantSettings, settings); d != "" {
 		t.Error(d)
@@ -178,53 +175,6 @@ func testOnePlatform(t *testing.T, cache string) {
 	}
 	if d := cmp.Diff([]string{"linux/amd64=" + string(out.Digest)}, out.Platforms); d != "" {
 		t.Error(d)
-	}
-}
-
-// testDebug builds a program that imports nothing, with and without what debuggers read.
-func testDebug(t *testing.T, cache string) {
-	for _, c := range []struct {
-		ldflags []string
-		want    bool
-	}{{nil, false}, {[]string{"-w"}, false}, {[]string{"-X main.version=1"}, true}} {
-		w := newWorld(t, map[string]string{"go.mod": "module example.com/tiny\n\ngo 1.26\n", "main.go": "package main\n\nfunc main() {}\n"}, "linux/amd64")
-		w.cache = cache
-		if c.ldflags != nil {
-			w.in["ldflags"] = c.ldflags
-		}
-		out, err := w.run(t)
-		if err != nil {
-			t.Fatal(err)
-		}
-		prog, err := elf.NewFile(bytes.NewReader(binary(t, image(t, out, string(out.Digest)))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		dwarf, err := prog.DWARF()
-		if !c.want {
-			if prog.Section(".debug_info") != nil {
-				t.Errorf("%q: there is DWARF", c.ldflags)
-			}
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		// A package without it has no line of its own.
-		var main bool
-		for r := dwarf.Reader(); ; {
-			e, err := r.Next()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if e == nil {
-				break
-			}
-			main = main || e.Tag == godwarf.TagSubprogram && e.Val(godwarf.AttrName) == "main.main"
-		}
-		if !main {
-			t.Errorf("%q: main.main is not in the program's DWARF", c.ldflags)
-		}
 	}
 }
 

@@ -32,9 +32,6 @@ func ko(ctx context.Context, p plan, source string, jobs int) (mutate.Appendable
 	if len(p.tags) > 0 {
 		flags = append(flags, "-tags="+strings.Join(p.tags, ","))
 	}
-	if p.debug {
-		flags = append(flags, "-gcflags=all=-dwarf=true")
-	}
 	opts := []kobuild.Option{
 		kobuild.WithBaseImages(func(context.Context, string) (name.Reference, kobuild.Result, error) {
 			base, ok := p.base.Image.(kobuild.Result)

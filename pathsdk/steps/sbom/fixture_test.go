@@ -73,7 +73,7 @@ func main() {
 	goTool := func(args ...string) ([]byte, error) {
 		c := exec.Command("go", args...)
 		c.Dir = f.source
-		c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false -mod=mod -gcflags=all=-dwarf=false", "GOPROXY=off", "GOSUMDB=off", "GOWORK=off", "GOOS=linux", "GOARCH=amd64")
+		c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false -mod=mod", "GOPROXY=off", "GOSUMDB=off", "GOWORK=off", "GOOS=linux", "GOARCH=amd64")
 		var stderr bytes.Buffer
 		c.Stderr = &stderr
 		out, err := c.Output()
