@@ -65,6 +65,22 @@ func (w *world) same(t *testing.T, commit, ref string) {
 		}
 		return out.String()
 	}
+	// Compiled packages are those that pathctl's own tests share.
+	user, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, zone := range []string{"build", "fetch"} {
+		shared, link := filepath.Join(user, "paths-test", zone), filepath.Join(home, "cache", zone, "tools")
+		for _, folder := range []string{shared, filepath.Dir(link)} {
+			if err := os.MkdirAll(folder, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink(shared, link); err != nil {
+			t.Fatal(err)
+		}
+	}
 	pathctl := func(args ...string) string { return run(dir, env(t, "PATHS_TOOL"), args...) }
 	pathctl("key", "init")
 	pathctl("ship", ".", "--vuln-db", db)
