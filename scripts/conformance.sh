@@ -10,7 +10,6 @@ cases=${SIGSTORE_CONFORMANCE:-${PATHS_TESTDATA:+$PATHS_TESTDATA/sigstore-conform
 cases=$(cd "$cases" && pwd)
 bin=$PWD/.bench/conformance
 cd ci/conformance
-go vet .
 go test -vet=off .
 go build -o "$bin" .
 exec "$bin" run --trusted-root "$(go list -m -f '{{.Dir}}' github.com/sigstore/sigstore-go)/examples/trusted-root-public-good.json" "$cases"

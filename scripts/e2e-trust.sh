@@ -26,7 +26,6 @@ if ! command -v docker-registry >/dev/null; then
 	export PATH
 fi
 
-(cd ci/sigstore && GOWORK=off go vet .)
 bin=$(scripts/verifiers.sh)
 # A folder of its own: tests stop services.
 PATHS_SIGSTORE=$root/.bench/sigstore
