@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks the form of all Go code and of workflows, and vets the code. With CI set it vets
-# tools of tests, too: go vet reads what they import, which is as much as Kubernetes.
+# tools of tests, too: what go vet has not read yet of all that they import takes a while.
 set -eu
 stale=$(gofmt -l pathsdk tekton examples ci modules 2>/dev/null || :)
 [ -z "$stale" ] || { printf 'gofmt would change:\n%s\nrun: gofmt -w %s\n' "$stale" "$(echo $stale)" >&2; exit 1; }

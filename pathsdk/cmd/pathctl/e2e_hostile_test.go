@@ -124,13 +124,13 @@ func TestE2EHostile(t *testing.T) {
 		t.Errorf("of %d entries in the build cache: -want +got:\n%s", n, d)
 	}
 
-	// The next ship is right: what it gives is what a home and caches give that the
-	// attack never was on.
+	// The next ship is right: what it gives is what a machine gives that the
+	// attack never was on, with a cold cache: no test's leavings are in it.
 	next := mustShip(t, home, honest(t, src), "--vuln-db", db)
 	fresh := honest(t, hostileService(t, filepath.Join(t.TempDir(), "hostile")))
-	want := mustShip(t, newHome(t), fresh, "--vuln-db", db)
+	want := mustShip(t, filepath.Join(t.TempDir(), "home"), fresh, "--vuln-db", db)
 	if next != want || attacked != want {
-		t.Errorf("digests: %s while attacked, %s after it, %s elsewhere", attacked, next, want)
+		t.Errorf("digests: %s while attacked, %s after it, %s on a fresh machine", attacked, next, want)
 	}
 	if got := mustShip(t, home, good, "--vuln-db", db); got != goodImage {
 		t.Errorf("the other service has digest %s, and had %s", got, goodImage)
