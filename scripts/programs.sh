@@ -17,14 +17,14 @@ for part in "$@"; do
 		scripts/sigstore.sh build
 		;;
 	e2e-vault) scripts/vault.sh ;;
-	e2e-kyverno) scripts/export.sh ;;
 	e2e-dagger) scripts/engine.sh build ;;
 	e2e-tekton)
 		scripts/chains.sh
 		scripts/cluster.sh build
 		;;
+	e2e-kyverno) scripts/export.sh ;;
 	*)
-		echo "scripts/programs.sh: there is no part $part: name e2e-trust, e2e-vault, e2e-kyverno, e2e-dagger or e2e-tekton" >&2
+		echo "scripts/programs.sh: there is no part $part: name e2e-trust, e2e-vault, e2e-dagger, e2e-tekton or e2e-kyverno" >&2
 		exit 2
 		;;
 	esac >/dev/null
