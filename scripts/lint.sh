@@ -7,7 +7,7 @@ stale=$(gofmt -l pathsdk tekton examples ci modules 2>/dev/null || :)
 root=$PWD
 flows=$(find examples -path '*/.github/workflows/*.y*ml' | sort)
 (cd ci/lint && for f in $flows; do go tool actionlint "$root/$f"; done)
-[ -z "${CI:-}" ] || for tool in cluster conformance engine sigstore; do
-	(cd "ci/$tool" && GOWORK=off go vet .)
+[ -z "${CI:-}" ] || for tool in cluster conformance engine mutate sigstore; do
+	(cd "ci/$tool" && GOWORK=off go vet -tags=e2e .)
 done
-exec go vet ./...
+exec go vet -tags=e2e,conformance ./...

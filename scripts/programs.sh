@@ -2,9 +2,9 @@
 # Builds ahead, and starts nothing, what end-to-end tests build when they first run: the
 # programs beside ours, from their Go modules. A part is what a suite needs beyond those
 # before it, in the order in which CI runs them: e2e-trust (other verifiers, a Sigstore),
-# e2e-vault, e2e-kyverno, e2e-dagger (an engine), e2e-tekton (Tekton Chains, a Kubernetes
-# with Tekton). Each is named on standard output once it is built. CI compiles with it
-# while tests run. Where their modules can, the programs take the libraries that they don't
+# e2e-vault, e2e-dagger (an engine), e2e-tekton (Tekton Chains, a Kubernetes with Tekton),
+# e2e-kyverno. Each is named on standard output once it is built. CI compiles with it while
+# tests run. Where their modules can, the programs take the libraries that they don't
 # verify with in the versions that our own module has: what two share is compiled once.
 set -eu
 cd "$(dirname "$0")/.."

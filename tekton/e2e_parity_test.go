@@ -65,7 +65,8 @@ func (w *world) same(t *testing.T, commit, ref string) {
 		}
 		return out.String()
 	}
-	// Compiled packages are those that pathctl's own tests share.
+	// Compiled packages are those that pathctl's own tests share: what they were compiled
+	// to earlier on this host is as good for the comparison with other hosts.
 	user, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)

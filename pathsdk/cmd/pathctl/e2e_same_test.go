@@ -88,7 +88,7 @@ func TestE2ESameDigest(t *testing.T) {
 }
 
 // asAnother ships for each list of platforms as another user, who has nothing of ours but
-// what any user can read: an own home, and empty caches.
+// what any user can read: an own home, and caches that are empty before the first.
 func asAnother(t *testing.T, db string, platforms ...string) []step.Digest {
 	t.Helper()
 	world := filepath.Join(t.TempDir(), "world")
