@@ -172,6 +172,7 @@ func CleanGoCache(t testing.TB, dir string) (problems []string, n int) {
 	t.Helper()
 	action := regexp.MustCompile(`^v1 [0-9a-f]{64} [0-9a-f]{64} [ 0-9]{20} [ 0-9]{20}\n$`)
 	entry := regexp.MustCompile(`^[0-9a-f]{2}/[0-9a-f]{64}-[ad]$`)
+	compiled := regexp.MustCompile(`^paths-compiled/([0-9a-f]{64}|lock)$`) // see gomod.Compile
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -183,6 +184,10 @@ func CleanGoCache(t testing.TB, dir string) (problems []string, n int) {
 		switch base := filepath.Base(rel); {
 		case slices.Contains([]string{"README", "trim.txt", "testexpire.txt"}, rel):
 		case strings.Contains(rel, "-d/"): // the folder of a cached program
+		case compiled.MatchString(rel):
+			if info, err := d.Info(); err != nil || info.Size() > 0 {
+				problems = append(problems, fmt.Sprintf("is not empty: %s: %v", rel, err))
+			}
 		case !entry.MatchString(rel):
 			problems = append(problems, "is no entry: "+rel)
 		case strings.HasSuffix(base, "-d"):

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -112,8 +113,12 @@ func run(ctx context.Context, env step.Env, in Inputs, environ *sync.Mutex) (Out
 	}
 	var desc v1.Descriptor
 	var platforms []string
+	vars := gomod.Env(folders, string(in.Source))
+	if slices.ContainsFunc(p.platforms, here) { // which is what the step test compiles for
+		gomod.Compile(ctx, env, folders, string(in.Source), vars, packages(p)...)
+	}
 	// ko's layers are made when they are written, so writing them belongs in.
-	err = withEnviron(environ, gomod.Env(folders, string(in.Source)), env.Log, func() error {
+	err = withEnviron(environ, vars, env.Log, func() error {
 		img, err := ko(ctx, p, string(in.Source), env.Jobs)
 		if err != nil {
 			return compileError(err, string(in.Source), folders)
@@ -128,6 +133,20 @@ func run(ctx context.Context, env step.Env, in Inputs, environ *sync.Mutex) (Out
 		return Output{}, err
 	}
 	return Output{Layout: step.Dir(layout), Digest: oci.Digest(desc), Platforms: platforms, Name: p.name}, nil
+}
+
+// here reports whether images of a platform run on this one.
+func here(p v1.Platform) bool {
+	return p.OS == runtime.GOOS && p.Architecture == runtime.GOARCH && p.Variant == ""
+}
+
+// packages are the arguments of go list for what is compiled.
+func packages(p plan) []string {
+	args := []string{p.importPath}
+	if len(p.tags) > 0 {
+		args = append([]string{"-tags=" + strings.Join(p.tags, ",")}, args...)
+	}
+	return args
 }
 
 func newPlan(ctx context.Context, in Inputs) (plan, error) {

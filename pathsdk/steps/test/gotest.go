@@ -26,10 +26,11 @@ var errTimeout = errors.New("time limit of the tests")
 
 // run runs the tests and returns their results; failing tests are no error.
 func (g goTest) run(ctx context.Context) (*results, error) {
-	environ, args, err := g.command()
+	folders, environ, args, err := g.command()
 	if err != nil {
 		return nil, err
 	}
+	gomod.Compile(ctx, g.env, folders, string(g.in.Source), environ, append([]string{"-test"}, g.packages()...)...)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	got := newResults()
@@ -82,10 +83,10 @@ func orNothing(s string) string {
 }
 
 // command is the environment and the arguments of the go command, with the
-// folders that it needs made.
-func (g goTest) command() (environ, args []string, err error) {
+// folders that it needs, which are made.
+func (g goTest) command() (folders gomod.Folders, environ, args []string, err error) {
 	work := func(name string) string { return filepath.Join(g.env.Work, name) }
-	folders := gomod.Folders{
+	folders = gomod.Folders{
 		GOROOT:   string(g.in.GoRoot),
 		ModCache: string(g.in.ModCache),
 		GOCache:  filepath.Join(g.env.Cache, "gocache"),
@@ -101,10 +102,10 @@ func (g goTest) command() (environ, args []string, err error) {
 		g.env.Log.Warn("test binaries can't be confined here: the tests use a build cache of their own, which is slower")
 	}
 	if err := folders.Make(); err != nil {
-		return nil, nil, err
+		return folders, nil, nil, err
 	}
 	if err := os.MkdirAll(work("gotmp"), 0o755); err != nil {
-		return nil, nil, err
+		return folders, nil, nil, err
 	}
 	environ = append(gomod.Env(folders, string(g.in.Source)),
 		// The last of two counts.
@@ -117,20 +118,24 @@ func (g goTest) command() (environ, args []string, err error) {
 	if len(prefix) > 0 {
 		x, err := execFlag(prefix)
 		if err != nil {
-			return nil, nil, err
+			return folders, nil, nil, err
 		}
 		args = append(args, x)
 	}
-	return environ, append(args, g.arguments()...), nil
+	return folders, environ, append(args, g.arguments()...), nil
 }
 
 // arguments are those that decide what is tested, and are the same everywhere.
 func (g goTest) arguments() []string {
-	args := []string{"-trimpath", "-timeout=" + g.in.Timeout.String()}
-	if len(g.in.Tags) > 0 {
-		args = append(args, "-tags="+strings.Join(g.in.Tags, ","))
+	return append([]string{"-trimpath", "-timeout=" + g.in.Timeout.String()}, g.packages()...)
+}
+
+// packages are the arguments that say what is compiled.
+func (g goTest) packages() []string {
+	if len(g.in.Tags) == 0 {
+		return g.in.Packages
 	}
-	return append(args, g.in.Packages...)
+	return append([]string{"-tags=" + strings.Join(g.in.Tags, ",")}, g.in.Packages...)
 }
 
 // profile is where the go command writes the coverage.
