@@ -9,7 +9,7 @@ export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -gcflags=all=-dwarf=fals
 sdk=github.com/hashicorp/vault/sdk
 discover=github.com/hashicorp/go-discover
 
-key=$({ go version; cat ../../scripts/vault.sh go.mod go.sum ./*.go restore.go.txt; } | sha256sum | cut -c1-16)
+key=$({ go version; cat ../../scripts/vault.sh go.mod go.sum ./*.go restore.go.txt standin/okta/go.mod standin/okta/okta/*.go; } | sha256sum | cut -c1-16)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/paths-vault
 out=$cache/$key
 if [ ! -x "$out/vault" ]; then
