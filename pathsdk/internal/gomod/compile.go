@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,9 +23,9 @@ import (
 // looks there before it compiles a package, and locks nothing. args name the packages, with
 // flags of go list before them; environ is the go command's own.
 //
-// Where it was done for the same dependencies, it costs nothing. What can't be compiled is
-// left for the step's command to report, and so is a lock that can't be had: all that Compile
-// changes is how long others take.
+// Where it was done for the same dependencies within a day, it costs nothing. What can't be
+// compiled is left for the step's command to report, and a turn that does not come in two
+// minutes is not waited for: all that Compile changes is how long steps take.
 func Compile(ctx context.Context, env step.Env, f Folders, source string, environ []string, args ...string) {
 	dir := f.compiled()
 	done, err := compiledFor(f, source, args)
@@ -32,18 +33,20 @@ func Compile(ctx context.Context, env step.Env, f Folders, source string, enviro
 		return
 	}
 	done = filepath.Join(dir, done)
-	if exists(done) {
+	if recent(done) {
 		return
 	}
 	start := time.Now()
-	unlock, err := lock(ctx, dir)
+	turn, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	unlock, err := lock(turn, dir)
 	if err != nil {
 		env.Log.Debug("compile: no lock", "error", err)
 		return
 	}
 	defer unlock()
 	waited := time.Since(start)
-	if exists(done) {
+	if recent(done) {
 		return
 	}
 	err = env.Exec.Exec(ctx, step.Command{
@@ -51,7 +54,7 @@ func Compile(ctx context.Context, env step.Env, f Folders, source string, enviro
 		Dir:  source, Env: environ, Stdout: io.Discard, Stderr: io.Discard,
 	})
 	if err == nil {
-		err = os.WriteFile(done, nil, 0o644)
+		err = errors.Join(os.WriteFile(done, nil, 0o644), os.Chtimes(done, time.Time{}, time.Now()))
 	}
 	env.Log.Debug("compiled what the service imports", "packages", args, "waited", waited, "took", time.Since(start)-waited, "error", err)
 }
@@ -60,11 +63,12 @@ func Compile(ctx context.Context, env step.Env, f Folders, source string, enviro
 // empty: they say what was compiled, and if that is not so, it is compiled later.
 func (f Folders) compiled() string { return filepath.Join(f.GOCache, "paths-compiled") }
 
-// compiledFor names what the packages are compiled from, but for the service's own files:
-// those are few, and change each time.
+// compiledFor names what the packages are compiled from, but for the service's own files,
+// which change each time. If those import more of the same modules, or of the standard
+// library, that much may be compiled twice.
 func compiledFor(f Folders, source string, args []string) (string, error) {
 	h := sha256.New()
-	if err := json.NewEncoder(h).Encode(args); err != nil {
+	if err := json.NewEncoder(h).Encode([]any{args, runtime.GOOS, runtime.GOARCH, Flags(source)}); err != nil {
 		return "", err
 	}
 	for _, file := range []string{filepath.Join(f.GOROOT, "VERSION"), filepath.Join(source, "go.mod"), filepath.Join(source, "go.sum")} {
@@ -102,7 +106,9 @@ func lock(ctx context.Context, dir string) (unlock func(), err error) {
 	}
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// recent reports whether a mark is of this day: the go command removes what nobody has used
+// for some days.
+func recent(mark string) bool {
+	info, err := os.Stat(mark)
+	return err == nil && time.Since(info.ModTime()) < 24*time.Hour
 }

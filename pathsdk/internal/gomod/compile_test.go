@@ -78,6 +78,22 @@ func TestCompile(t *testing.T) {
 		t.Errorf("the go command ran %d times, want twice that it failed, and once more", len(e.ran))
 	}
 
+	// What was compiled some days ago may be gone from the cache.
+	marks, err := filepath.Glob(filepath.Join(f.compiled(), "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mark := range marks {
+		if err := os.Chtimes(mark, time.Time{}, time.Now().Add(-25*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compile(e, ".")
+	compile(e, ".")
+	if len(e.ran) != 4 {
+		t.Errorf("the go command ran %d times, want once more for what is old", len(e.ran))
+	}
+
 	// Whoever waits stops when he is told to.
 	unlock, err := lock(t.Context(), f.compiled())
 	if err != nil {
