@@ -11,12 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/pavedpaths/paths/pathsdk/internal/filelock"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -227,22 +226,9 @@ func (l *Layout) lock(ctx context.Context) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	wait := time.Millisecond
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close(); <-l.writing }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			f.Close()
-			return nil, err
-		}
-		select {
-		case <-time.After(wait):
-			wait = min(2*wait, 20*time.Millisecond)
-		case <-ctx.Done():
-			f.Close()
-			return nil, context.Cause(ctx)
-		}
+	if err = filelock.Lock(ctx, f); err != nil {
+		f.Close()
+		return nil, err
 	}
+	return func() { f.Close(); <-l.writing }, nil
 }

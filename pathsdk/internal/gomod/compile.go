@@ -12,8 +12,7 @@ import (
 	"runtime"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/pavedpaths/paths/pathsdk/internal/filelock"
 	"github.com/pavedpaths/paths/pathsdk/step"
 )
 
@@ -27,24 +26,17 @@ import (
 // compiled is left for the step's command to report, and a turn that does not come in two
 // minutes is not waited for: all that Compile changes is how long steps take.
 func Compile(ctx context.Context, env step.Env, f Folders, source string, environ []string, args ...string) {
-	dir := f.compiled()
-	done, err := compiledFor(f, source, args)
-	if err != nil {
-		return
-	}
-	done = filepath.Join(dir, done)
-	if recent(done) {
+	done, err := f.mark(source, args)
+	if err != nil || recent(done) {
 		return
 	}
 	start := time.Now()
-	turn, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	unlock, err := lock(turn, dir)
+	end, err := f.turn(ctx)
 	if err != nil {
-		env.Log.Debug("compile: no lock", "error", err)
+		env.Log.Debug("compile: no turn", "error", err)
 		return
 	}
-	defer unlock()
+	defer end()
 	waited := time.Since(start)
 	if recent(done) {
 		return
@@ -54,56 +46,63 @@ func Compile(ctx context.Context, env step.Env, f Folders, source string, enviro
 		Dir:  source, Env: environ, Stdout: io.Discard, Stderr: io.Discard,
 	})
 	if err == nil {
-		err = errors.Join(os.WriteFile(done, nil, 0o644), os.Chtimes(done, time.Time{}, time.Now()))
+		err = os.WriteFile(done, nil, 0o644)
 	}
 	env.Log.Debug("compiled what the service imports", "packages", args, "waited", waited, "took", time.Since(start)-waited, "error", err)
 }
 
-// compiled is a folder in the build cache that the go command leaves alone. Its files are
-// empty: they say what was compiled, and if that is not so, it is compiled later.
-func (f Folders) compiled() string { return filepath.Join(f.GOCache, "paths-compiled") }
+// marks is a folder in the build cache that the go command leaves alone. Its files are empty:
+// they say what was compiled, and where that is not so, it is compiled later.
+func (f Folders) marks() string { return filepath.Join(f.GOCache, "paths-compiled") }
 
-// compiledFor names what the packages are compiled from, but for the service's own files,
-// which change each time. If those import more of the same modules, or of the standard
+// mark is the file that says what the packages are compiled from, but for the service's own
+// files, which change each time. If those import more of the same modules, or of the standard
 // library, that much may be compiled twice.
-func compiledFor(f Folders, source string, args []string) (string, error) {
+func (f Folders) mark(source string, args []string) (string, error) {
 	h := sha256.New()
 	if err := json.NewEncoder(h).Encode([]any{args, runtime.GOOS, runtime.GOARCH, Flags(source)}); err != nil {
 		return "", err
 	}
-	for _, file := range []string{filepath.Join(f.GOROOT, "VERSION"), filepath.Join(source, "go.mod"), filepath.Join(source, "go.sum")} {
-		b, err := os.ReadFile(file)
+	for _, path := range []string{filepath.Join(f.GOROOT, "VERSION"), filepath.Join(source, "go.mod"), filepath.Join(source, "go.sum")} {
+		one := sha256.New()
+		file, err := os.Open(path)
+		if err == nil {
+			_, err = io.Copy(one, file)
+			_ = file.Close()
+		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", err
 		}
-		sum := sha256.Sum256(b)
-		h.Write(sum[:])
+		h.Write(one.Sum(nil))
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return filepath.Join(f.marks(), hex.EncodeToString(h.Sum(nil))), nil
 }
 
-// lock waits until no other process has the folder's lock.
-func lock(ctx context.Context, dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// turn waits, for two minutes at most, until no other step compiles into the build cache.
+// Marks that count no longer are removed.
+func (f Folders) turn(ctx context.Context) (end func(), err error) {
+	if err := os.MkdirAll(f.marks(), 0o755); err != nil {
 		return nil, err
 	}
-	l, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	l, err := os.OpenFile(filepath.Join(f.marks(), "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		switch err := unix.Flock(int(l.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-		case err == nil:
-			return func() { _ = l.Close() }, nil
-		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
-			return nil, errors.Join(err, l.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), l.Close())
-		case <-time.After(50 * time.Millisecond):
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if err := filelock.Lock(ctx, l); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	files, err := os.ReadDir(f.marks())
+	for _, file := range files {
+		if mark := filepath.Join(f.marks(), file.Name()); file.Name() != "lock" && !recent(mark) {
+			err = errors.Join(err, os.Remove(mark))
 		}
 	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return func() { _ = l.Close() }, nil
 }
 
 // recent reports whether a mark is of this day: the go command removes what nobody has used

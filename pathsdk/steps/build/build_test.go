@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ func TestBuild(t *testing.T) {
 	t.Run("reproducible", func(t *testing.T) { testReproducible(t, cache) })
 	t.Run("one platform", func(t *testing.T) { testOnePlatform(t, cache) })
 	t.Run("compile error", func(t *testing.T) { testCompileError(t, cache) })
+	t.Run("compiles ahead", func(t *testing.T) { testCompilesAhead(t, cache) })
 }
 
 // testReproducible builds for two platforms, in two folders, with two cold
@@ -240,5 +242,28 @@ func TestRefuses(t *testing.T) {
 				t.Errorf("error = %v, want a usage error that says %q", err, c.want)
 			}
 		})
+	}
+}
+
+// testCompilesAhead: what the step test compiles as well, and nothing else.
+func testCompilesAhead(t *testing.T, cache string) {
+	here, other := "linux/amd64", "linux/arm64"
+	if runtime.GOARCH == "arm64" {
+		here, other = other, here
+	}
+	for tag, platforms := range map[string][]string{"both": {other, here}, "here": {here}, "other": {other}} {
+		w := newWorld(t, service(t), platforms...)
+		w.cache = cache
+		w.in["tags"] = []string{tag, "and"}
+		if _, err := w.run(t); err != nil {
+			t.Fatal(err)
+		}
+		want := [][]string{{filepath.Join(w.in["goroot"].(string), "bin", "go"), "list", "-export", "-deps", "-trimpath", "-tags=and," + tag, "example.com/team/Hello/v2"}}
+		if tag == "other" {
+			want = nil
+		}
+		if d := cmp.Diff(want, w.children.args); d != "" {
+			t.Errorf("%s: -want +got:\n%s", platforms, d)
+		}
 	}
 }

@@ -24,14 +24,20 @@ import (
 	"github.com/pavedpaths/paths/pathsdk/steps/build"
 )
 
-// noExec fails every child: build leaves starting the go command to ko.
-type noExec struct{}
+// children records the children that build runs, and fails each: all but what gomod.Compile
+// runs is left to ko, which builds as well where that fails.
+type children struct{ args [][]string }
 
-func (noExec) Exec(context.Context, step.Command) error { return errors.New("build ran a child") }
-func (noExec) Confine([]string, []string) []string      { return nil }
+func (c *children) Exec(_ context.Context, cmd step.Command) error {
+	c.args = append(c.args, cmd.Args)
+	return errors.New("no child is run here")
+}
+
+func (*children) Confine([]string, []string) []string { return nil }
 
 type world struct {
 	src, cache string
+	children   children
 	in         map[string]any
 }
 
@@ -142,7 +148,7 @@ func (w *world) run(t testing.TB) (build.Output, error) {
 		t.Fatal(err)
 	}
 	res, err := build.New().Run(t.Context(), step.Env{
-		Log: slog.New(slog.DiscardHandler), Now: time.Now, Work: t.TempDir(), Out: t.TempDir(), Cache: w.cache, Exec: noExec{}, Jobs: 2,
+		Log: slog.New(slog.DiscardHandler), Now: time.Now, Work: t.TempDir(), Out: t.TempDir(), Cache: w.cache, Exec: &w.children, Jobs: 2,
 	}, in)
 	if err != nil {
 		return build.Output{}, err

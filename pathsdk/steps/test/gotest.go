@@ -30,7 +30,9 @@ func (g goTest) run(ctx context.Context) (*results, error) {
 	if err != nil {
 		return nil, err
 	}
-	gomod.Compile(ctx, g.env, folders, string(g.in.Source), environ, append([]string{"-test"}, g.packages()...)...)
+	if folders.GOCache == g.shared() {
+		gomod.Compile(ctx, g.env, folders, string(g.in.Source), environ, append([]string{"-test"}, g.packages()...)...)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	got := newResults()
@@ -89,7 +91,7 @@ func (g goTest) command() (folders gomod.Folders, environ, args []string, err er
 	folders = gomod.Folders{
 		GOROOT:   string(g.in.GoRoot),
 		ModCache: string(g.in.ModCache),
-		GOCache:  filepath.Join(g.env.Cache, "gocache"),
+		GOCache:  g.shared(),
 		Home:     work("home"),
 		Tmp:      work("tmp"),
 	}
@@ -124,6 +126,9 @@ func (g goTest) command() (folders gomod.Folders, environ, args []string, err er
 	}
 	return folders, environ, append(args, g.arguments()...), nil
 }
+
+// shared is the build cache of the zone's steps.
+func (g goTest) shared() string { return filepath.Join(g.env.Cache, "gocache") }
 
 // arguments are those that decide what is tested, and are the same everywhere.
 func (g goTest) arguments() []string {

@@ -192,6 +192,11 @@ func TestCache(t *testing.T) {
 		if err != nil || strings.TrimSpace(string(got)) != c.want(env) {
 			t.Errorf("%T: got %q, %v; want %q", c.exec, got, err, c.want(env))
 		}
+		// In a cache of its own, nothing is compiled ahead for others.
+		marks, err := filepath.Glob(filepath.Join(c.want(env), "paths-compiled", "*"))
+		if shared := c.exec == step.Execer(confined{}); err != nil || (len(marks) == 2) != shared {
+			t.Errorf("%T: marks %q, %v", c.exec, marks, err)
+		}
 	}
 }
 
