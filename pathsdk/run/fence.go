@@ -32,12 +32,15 @@ func (r *Runner) fenced(next invoker) invoker {
 		if err != nil {
 			return outcome{}, err
 		}
-		if c.spec.Needs.UserCode && !fence.Confines() {
-			// What user code can write to, no image may be compiled from; only
-			// Landlock takes rights away within one fence.
-			env.Cache = filepath.Join(c.dir, "cache")
-			if err := os.MkdirAll(env.Cache, 0o700); err != nil {
-				return outcome{}, fmt.Errorf("make the working folder: %w", err)
+		if c.spec.Needs.UserCode {
+			if got, err := r.fence.Probe(ctx); err != nil {
+				return outcome{}, err
+			} else if !got.Confines() {
+				// What user code can write to, no image may be compiled from.
+				env.Cache = filepath.Join(c.dir, "cache")
+				if err := os.MkdirAll(env.Cache, 0o700); err != nil {
+					return outcome{}, fmt.Errorf("make the working folder: %w", err)
+				}
 			}
 		}
 		req := childRequest{Node: c.id, Step: c.spec.Name, In: c.in, Work: env.Work, Out: env.Out, Cache: env.Cache, Jobs: env.Jobs}

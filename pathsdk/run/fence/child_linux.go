@@ -298,9 +298,6 @@ func coverageFiles(command []string) ([]string, error) {
 }
 
 // landlockABI is the version that the kernel has; 0 is none.
-// Confines reports whether the kernel has what Execer.Confine is made of.
-func Confines() bool { return landlockABI() > 0 }
-
 func landlockABI() int {
 	v, err := ll.LandlockGetABIVersion()
 	if err != nil {

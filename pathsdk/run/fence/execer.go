@@ -42,10 +42,9 @@ func (x *Execer) Exec(ctx context.Context, c step.Command) error { return Plain{
 // Confine returns an argument prefix that runs a command under one more layer
 // of Landlock: hide is out of reach and only write is writable. A command run
 // by `go test -exec` may also write the coverage files that the go command
-// names in its arguments. It is empty without Landlock (and in a build with cgo
-// without /proc, see withCgo).
+// names in its arguments. It is empty where the report does not say Confines.
 func (x *Execer) Confine(hide, write []string) []string {
-	if x.report.Landlock == 0 || withCgo && !x.report.Proc {
+	if !x.report.Confines() {
 		return nil
 	}
 	read := append([]string{x.self}, x.report.Read...)

@@ -100,6 +100,10 @@ func (r Report) Files() bool { return r.Landlock > 0 || r.Root }
 // Offline reports whether the child can't reach the host's network.
 func (r Report) Offline() bool { return r.NetNS || r.NoTCP }
 
+// Confines reports whether Execer.Confine can take rights away within such a fence: that
+// takes Landlock, and in a build with cgo a /proc of its own (see withCgo).
+func (r Report) Confines() bool { return r.Landlock > 0 && (!withCgo || r.Proc) }
+
 // Mechanism names what the fence is made of, such as "Landlock ABI 7, private
 // root, namespaces user net pid ipc"; "none" for no fence.
 func (r Report) Mechanism() string {

@@ -57,7 +57,4 @@ func Main(args []string) (code int, ok bool) {
 	return 0, false
 }
 
-// Confines reports whether Execer.Confine can do anything: not here.
-func Confines() bool { return false }
-
 func group(*exec.Cmd) {}
