@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -37,6 +38,9 @@ func (e *execer) Exec(ctx context.Context, c step.Command) error {
 	e.ran = append(e.ran, strings.Join(c.Args[1:], " "))
 	e.mu.Unlock()
 	time.Sleep(20 * time.Millisecond)
+	if slices.Contains(c.Args, "-deps") { // as go list prints them
+		fmt.Fprintln(c.Stdout, "fmt\n\nexample.com/c\nexample.com/d [example.com/a.test]")
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.now--
@@ -54,32 +58,39 @@ func TestCompile(t *testing.T) {
 	write("go.mod", "module example.com/a\n")
 	f := Folders{GOROOT: t.TempDir(), GOCache: filepath.Join(t.TempDir(), "gocache")}
 	with := func(e *execer) step.Env { return step.Env{Log: slog.New(slog.DiscardHandler), Exec: e} }
-	compile := func(e *execer, args ...string) {
-		Compile(t.Context(), with(e), f, source, nil, args...)
+	compile := func(e *execer, p Packages) {
+		Compile(t.Context(), with(e), f, source, nil, p)
 	}
+	build, test := Packages{Patterns: []string{"."}}, Packages{Patterns: []string{"./..."}, Tags: []string{"a", "b"}, Tests: true}
 
 	// Two steps, four times each, at once: one go command at a time, and one for each.
 	e := &execer{}
 	var all sync.WaitGroup
 	for i := range 8 {
-		all.Go(func() { compile(e, []string{".", "./..."}[i%2]) })
+		all.Go(func() { compile(e, []Packages{build, test}[i%2]) })
 	}
 	all.Wait()
 	slices.Sort(e.ran)
-	if want := []string{"list -export -deps -trimpath .", "list -export -deps -trimpath ./..."}; e.most != 1 || !slices.Equal(e.ran, want) {
+	want := []string{
+		"list -deps -f=" + elsewhere + " .",
+		"list -export -trimpath fmt example.com/c",
+		"list -tags=a,b -deps -f=" + elsewhere + " -test ./...",
+		"list -tags=a,b -export -trimpath fmt example.com/c",
+	}
+	if e.most != 1 || !slices.Equal(e.ran, want) {
 		t.Errorf("%d at once, and of all %q; want 1, and %q", e.most, e.ran, want)
 	}
 
 	// Other dependencies are compiled, and so is what failed before.
 	write("go.sum", "example.com/b v1.0.0 h1:x\n")
 	e = &execer{err: errors.New("example.com/b can't be compiled")}
-	compile(e, ".")
-	compile(e, ".")
+	compile(e, build)
+	compile(e, build)
 	e.err = nil
-	compile(e, ".")
-	compile(e, ".")
-	if len(e.ran) != 3 {
-		t.Errorf("the go command ran %d times, want twice that it failed, and once more", len(e.ran))
+	compile(e, build)
+	compile(e, build)
+	if len(e.ran) != 4 {
+		t.Errorf("the go command ran %d times, want one each time that it failed, and two for what was compiled", len(e.ran))
 	}
 
 	// What was compiled some days ago may be gone from the cache, and so are marks of it.
@@ -92,10 +103,10 @@ func TestCompile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	compile(e, ".")
-	compile(e, ".")
-	if len(e.ran) != 4 {
-		t.Errorf("the go command ran %d times, want once more for what is old", len(e.ran))
+	compile(e, build)
+	compile(e, build)
+	if len(e.ran) != 6 {
+		t.Errorf("the go command ran %d times, want two more for what is old", len(e.ran))
 	}
 	if marks, err := filepath.Glob(filepath.Join(f.marks(), "*")); err != nil || len(marks) != 2 { // its own, and the lock
 		t.Errorf("marks: %q, error %v", marks, err)
@@ -110,7 +121,7 @@ func TestCompile(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	e = &execer{}
-	Compile(ctx, with(e), f, source, nil, "./other")
+	Compile(ctx, with(e), f, source, nil, test)
 	if len(e.ran) != 0 || ctx.Err() == nil {
 		t.Errorf("it did not wait for its turn: %q", e.ran)
 	}
@@ -118,6 +129,7 @@ func TestCompile(t *testing.T) {
 
 // TestCompileIsTheSame compiles with the real go command: what Compile compiled is what
 // building and testing use, with the flags that the steps give, and they compile it no more.
+// It leaves the service's own packages to them.
 func TestCompileIsTheSame(t *testing.T) {
 	goEnv := func(name string) string {
 		t.Helper()
@@ -134,10 +146,13 @@ func TestCompileIsTheSame(t *testing.T) {
 	}
 	module := "example.com/" + strings.ToLower(rand.Text()) // in nobody's cache
 	for name, text := range map[string]string{
-		"go.mod":       "module " + module + "\n\ngo 1.26.0\n",
-		"lib/lib.go":   "package lib\n\nfunc Answer() int { return 42 }\n",
-		"main.go":      "package main\n\nimport \"" + module + "/lib\"\n\nfunc main() { println(lib.Answer()) }\n",
-		"main_test.go": "package main\n\nimport \"testing\"\n\nfunc TestMain(t *testing.T) { main() }\n",
+		"go.mod":          "module " + module + "\n\ngo 1.26.0\n\nrequire " + module + "lib v0.0.0\n\nreplace " + module + "lib => ./lib\n",
+		"lib/go.mod":      "module " + module + "lib\n\ngo 1.26.0\n",
+		"lib/lib.go":      "package lib\n\nfunc Answer() int { return 42 }\n",
+		"lib/want/lib.go": "package want\n\nconst Answer = 42\n",
+		"own/own.go":      "package own\n\nimport \"" + module + "lib\"\n\nvar Answer = lib.Answer()\n",
+		"main.go":         "package main\n\nimport \"" + module + "/own\"\n\nfunc main() { println(own.Answer) }\n",
+		"main_test.go":    "package main\n\nimport (\n\t\"testing\"\n\n\t\"" + module + "/own\"\n\t\"" + module + "lib/want\"\n)\n\nfunc TestMain(t *testing.T) {\n\tif main(); own.Answer != want.Answer {\n\t\tt.Fail()\n\t}\n}\n",
 	} {
 		file := filepath.Join(source, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -148,7 +163,8 @@ func TestCompileIsTheSame(t *testing.T) {
 		}
 	}
 	environ := Env(f, source)
-	compiles := func(args ...string) bool {
+	// compiled are the packages that a go command compiles, without the start of the module's name.
+	compiled := func(args ...string) []string {
 		t.Helper()
 		cmd := exec.Command(filepath.Join(f.GOROOT, "bin", "go"), args...)
 		cmd.Dir, cmd.Env = source, environ
@@ -156,18 +172,27 @@ func TestCompileIsTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatalf("go %q: %v\n%s", args, err, out)
 		}
-		return regexp.MustCompile(`(?m)^\S*/compile .* -p \S*/lib `).Match(out)
-	}
-	Compile(t.Context(), step.Env{Log: slog.New(slog.DiscardHandler), Exec: steptest.Execer{}}, f, source, environ, module)
-	for _, args := range [][]string{
-		{"build", "-x", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(work, "main"), module},
-		{"test", "-x", "-trimpath", "-vet=off", "-run=^$", "-coverprofile=" + filepath.Join(work, "cover"), "."},
-	} {
-		if compiles(args...) {
-			t.Errorf("go %q compiles once more", args)
+		var names []string
+		for _, m := range regexp.MustCompile(`(?m)^\S*/compile .* -p (\S+) `).FindAllSubmatch(out, -1) {
+			if name, ok := strings.CutPrefix(string(m[1]), module); ok {
+				names = append(names, name)
+			}
 		}
+		slices.Sort(names)
+		return names
 	}
-	if !compiles("build", "-x", "-o", filepath.Join(work, "main"), module) { // with other flags
-		t.Error("go build -x does not tell that it compiles")
+	env := step.Env{Log: slog.New(slog.DiscardHandler), Exec: steptest.Execer{}}
+	build := []string{"build", "-x", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(work, "main"), module}
+	test := []string{"test", "-x", "-trimpath", "-vet=off", "-coverprofile=" + filepath.Join(work, "cover"), "./..."}
+	Compile(t.Context(), env, f, source, environ, Packages{Patterns: []string{module}})
+	if got, want := compiled(build...), []string{"/own"}; !slices.Equal(got, want) {
+		t.Errorf("go %q compiles %q after Compile, want %q", build, got, want)
+	}
+	Compile(t.Context(), env, f, source, environ, Packages{Patterns: []string{"./..."}, Tests: true})
+	if got, want := compiled(test...), []string{"", "/own"}; !slices.Equal(got, want) {
+		t.Errorf("go %q compiles %q after Compile, want %q", test, got, want)
+	}
+	if got, want := compiled("build", "-x", "-o", filepath.Join(work, "main"), module), []string{"/own", "lib"}; !slices.Equal(got, want) { // with other flags
+		t.Errorf("go build without -trimpath compiles %q, want %q", got, want)
 	}
 }

@@ -115,7 +115,7 @@ func run(ctx context.Context, env step.Env, in Inputs, environ *sync.Mutex) (Out
 	var platforms []string
 	vars := gomod.Env(folders, string(in.Source))
 	if slices.ContainsFunc(p.platforms, here) { // which is what the step test compiles for
-		gomod.Compile(ctx, env, folders, string(in.Source), vars, packages(p)...)
+		gomod.Compile(ctx, env, folders, string(in.Source), vars, gomod.Packages{Patterns: []string{p.importPath}, Tags: p.tags})
 	}
 	// ko's layers are made when they are written, so writing them belongs in.
 	err = withEnviron(environ, vars, env.Log, func() error {
@@ -140,15 +140,6 @@ func here(p v1.Platform) bool {
 	return p.OS == runtime.GOOS && p.Architecture == runtime.GOARCH && p.Variant == ""
 }
 
-// packages are the arguments of go list for what is compiled.
-func packages(p plan) []string {
-	args := []string{p.importPath}
-	if len(p.tags) > 0 {
-		args = append([]string{"-tags=" + strings.Join(p.tags, ",")}, args...)
-	}
-	return args
-}
-
 func newPlan(ctx context.Context, in Inputs) (plan, error) {
 	var p plan
 	b, err := os.ReadFile(filepath.Join(string(in.Source), "go.mod"))
@@ -158,6 +149,9 @@ func newPlan(ctx context.Context, in Inputs) (plan, error) {
 	modulePath := modfile.ModulePath(b)
 	if modulePath == "" {
 		return p, step.Usagef("input %q: go.mod has no module line", "source")
+	}
+	if err := module.CheckImportPath(modulePath); err != nil { // it becomes an argument of the go command
+		return p, step.Usagef("input %q: go.mod: %w", "source", err)
 	}
 	if p.name, err = imageName(in.Name, modulePath); err != nil {
 		return p, err

@@ -31,7 +31,7 @@ func (g goTest) run(ctx context.Context) (*results, error) {
 		return nil, err
 	}
 	if folders.GOCache == g.shared() {
-		gomod.Compile(ctx, g.env, folders, string(g.in.Source), environ, append([]string{"-test"}, g.packages()...)...)
+		gomod.Compile(ctx, g.env, folders, string(g.in.Source), environ, gomod.Packages{Patterns: g.in.Packages, Tags: g.in.Tags, Tests: true})
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -132,15 +132,11 @@ func (g goTest) shared() string { return filepath.Join(g.env.Cache, "gocache") }
 
 // arguments are those that decide what is tested, and are the same everywhere.
 func (g goTest) arguments() []string {
-	return append([]string{"-trimpath", "-timeout=" + g.in.Timeout.String()}, g.packages()...)
-}
-
-// packages are the arguments that say what is compiled.
-func (g goTest) packages() []string {
-	if len(g.in.Tags) == 0 {
-		return g.in.Packages
+	args := []string{"-trimpath", "-timeout=" + g.in.Timeout.String()}
+	if len(g.in.Tags) > 0 {
+		args = append(args, "-tags="+strings.Join(g.in.Tags, ","))
 	}
-	return append([]string{"-tags=" + strings.Join(g.in.Tags, ",")}, g.in.Packages...)
+	return append(args, g.in.Packages...)
 }
 
 // profile is where the go command writes the coverage.
