@@ -49,7 +49,9 @@ func pathPipeline(p paths.Path, set Settings) (*pipeline.Pipeline, error) {
 	embedded.Metadata.Labels = map[string]string{ZoneLabel: "build"}
 	pt := pipeline.PipelineTask{
 		Name: ProduceTask, DisplayName: "source, fetch, build, publish",
-		TaskSpec: embedded, Timeout: &metav1.Duration{Duration: 55 * time.Minute},
+		// Work is limited by each step's time. A task's begins while it waits for room on a
+		// node, which is the run's own to limit (timeouts.pipeline, or the cluster's default).
+		TaskSpec: embedded, Timeout: &metav1.Duration{Duration: 24 * time.Hour},
 	}
 	for _, in := range t.Params {
 		pt.Params = append(pt.Params, pipeline.Param{Name: in.Name, Value: *pipeline.NewStructuredValues("$(params." + in.Name + ")")})

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	pipeline "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
@@ -155,6 +156,9 @@ func TestPipelineIsOneTask(t *testing.T) {
 		pt := o.Spec.Tasks[0]
 		if pt.Retries != 0 || pt.Timeout == nil || pt.TaskRef != nil || len(pt.When) > 0 || pt.OnError != "" || pt.Matrix != nil {
 			t.Errorf("%s: its task is retried, has no time limit, or may not run", p.Name)
+		}
+		if pt.Timeout != nil && pt.Timeout.Duration <= time.Hour {
+			t.Errorf("%s: its task may wait for %s only, whatever the run says", p.Name, pt.Timeout.Duration)
 		}
 		for _, in := range pt.Params {
 			if in.Value.StringVal != "$(params."+in.Name+")" {
