@@ -32,7 +32,7 @@ func meta(name, display string, tags ...string) metav1.ObjectMeta {
 		},
 		Annotations: map[string]string{
 			"tekton.dev/displayName":          display,
-			"tekton.dev/pipelines.minVersion": "1.0.0",
+			"tekton.dev/pipelines.minVersion": "1.12.0",
 			"tekton.dev/categories":           "Security",
 			"tekton.dev/tags":                 strings.Join(append([]string{"supply-chain", "slsa"}, tags...), ", "),
 			"tekton.dev/platforms":            "linux/amd64,linux/arm64",

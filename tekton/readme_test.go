@@ -21,7 +21,7 @@ import (
 func TestReadmeRun(t *testing.T) {
 	text, err := world.PipelineRun(".", map[string]string{
 		"BUNDLE": bundleRef, "URL": "https://git.example.com/acme/orders.git", "REVISION": strings.Repeat("0123456789", 4),
-		"IMAGE": "registry.example.com/acme/orders", "STAGING": "registry.example.com/staging/acme",
+		"IMAGE": "registry.example.com/apps/example/orders", "STAGING": "registry.example.com/staging/acme",
 	})
 	if err != nil {
 		t.Fatal(err)
