@@ -1,6 +1,7 @@
 package tekton
 
 import (
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pavedpaths/paths/pathsdk/attest"
 	"github.com/pavedpaths/paths/pathsdk/catalog"
 	"github.com/pavedpaths/paths/pathsdk/paths"
 	"github.com/pavedpaths/paths/pathsdk/step"
@@ -65,6 +67,51 @@ func TestReadmeRun(t *testing.T) {
 	}
 	if len(given) > 0 {
 		t.Errorf("the Pipeline doesn't know %v", given)
+	}
+}
+
+// TestReadmeSign: the trust root to copy is one, and has whoever signs in paths-signing;
+// TaskRuns to copy give their Task all that it asks for, and nothing that it doesn't know.
+func TestReadmeSign(t *testing.T) {
+	root, err := world.Example(".", "## Sign", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attest.ParseTrust([]byte(root), func(string) ([]byte, error) {
+		return os.ReadFile("../pathsdk/policy/export/testdata/trusted_root.json")
+	}); err != nil {
+		t.Error(err)
+	}
+	for _, account := range []string{"attester", "verifier", "promoter"} {
+		if !strings.Contains(root, "/serviceaccounts/"+account+"\n") {
+			t.Errorf("the trust root lacks %s", account)
+		}
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "\n## Sign\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	runs := strings.Split(section, "<<EOF\n")[1:]
+	if len(runs) != 2 {
+		t.Fatalf("%d TaskRuns, want attest and promote", len(runs))
+	}
+	for _, text := range runs {
+		text, _, _ = strings.Cut(text, "\nEOF\n")
+		run, task := &pipeline.TaskRun{}, &pipeline.Task{}
+		if err := yaml.UnmarshalStrict([]byte(text), run); err != nil {
+			t.Fatal(err)
+		}
+		name := run.Spec.TaskRef.Name
+		b, err := os.ReadFile("task/" + name + "/" + name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(b, task); err != nil {
+			t.Fatal(err)
+		}
+		given(t, name, run.Spec.Params, task.Spec.Params, regexp.MustCompile("()$^"), nil)
 	}
 }
 
